@@ -1,0 +1,127 @@
+// The root object: devices, lanes, registered memory, sessions.
+//
+// There is no global state: two engines in one process do not meet.
+//
+// Thread rule: every member may be called from any thread, except Progress and Wait, which drive an engine without
+// lanes and belong to the first thread that calls either of them.
+//
+// Lifetime: an Engine outlives its Regions, Sessions and Listeners. Its destructor closes what is still open, runs the
+// remaining completions and joins the lanes; it must not run on a lane.
+#ifndef MCP_ENGINE_H_
+#define MCP_ENGINE_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "mcp/export.h"
+#include "mcp/region.h"
+#include "mcp/session.h"
+
+namespace mcp {
+
+namespace internal {
+class EngineImpl;
+class ListenerImpl;
+}  // namespace internal
+
+struct TcpOptions {
+  enum class Io { kAuto, kIoUring, kEpoll };
+  // kAuto prefers io_uring and says why when it cannot have it.
+  Io io = Io::kAuto;
+  // A name of net.ipv4.tcp_available_congestion_control. Empty: chosen per path (docs/architecture.md says how); the
+  // system's own for paths that leave this host.
+  std::string congestion_control;
+  // Zero-copy sending of large payload by page references (vmsplice). kAuto: where the path was measured to gain.
+  enum class ZeroCopy { kAuto, kOff, kOn };
+  ZeroCopy zero_copy = ZeroCopy::kAuto;
+};
+
+struct EngineOptions {
+  // Progress threads. 0: none, and the caller drives the engine with Progress and Wait. At most 64.
+  int lanes = 2;
+  // How long an idle lane polls before it blocks. Zero blocks at once.
+  std::chrono::microseconds lane_spin{20};
+  // Transports in the order of preference: "tcp", "loopback". Empty: every one this build has and this host allows.
+  std::vector<std::string> transports;
+  TcpOptions tcp;
+  // Keys that Region::Export and operations in flight may hold at once.
+  uint32_t exported_keys_max = 65536;
+};
+
+struct RegionOptions {
+  // Pins the pages (mlock). Transports that need pinned memory pin it themselves.
+  bool pin = false;
+};
+
+class MCP_EXPORT Listener {
+ public:
+  Listener();
+  explicit Listener(std::shared_ptr<internal::ListenerImpl> impl);
+  Listener(Listener&&) noexcept;
+  Listener& operator=(Listener&&) noexcept;
+  ~Listener();  // stops listening; sessions that were accepted live on
+
+  bool valid() const { return impl_ != nullptr; }
+  // Where it listens, with the port that was chosen when 0 was asked for: "127.0.0.1:18515", "[::1]:18515".
+  std::string address() const;
+
+ private:
+  std::shared_ptr<internal::ListenerImpl> impl_;
+};
+
+class MCP_EXPORT Engine {
+ public:
+  // kInvalidArgument names the option. kUnavailable: none of the transports can be used here, with each one's reason.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options);
+  explicit Engine(std::unique_ptr<internal::EngineImpl> impl);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Registers memory that the caller owns. Overlapping and repeated registrations are cheap. A range that is unmapped
+  // while a Region covers it is the caller's error.
+  absl::StatusOr<Region> Register(void* data, uint64_t size, const RegionOptions& options = {});
+  // Allocates and registers page-aligned, touched memory, on huge pages where there are any.
+  absl::StatusOr<Region> Allocate(uint64_t size, const RegionOptions& options = {});
+
+  // Connects to a Listener at "HOST:PORT", "[IPv6]:PORT" or "loopback:NAME". Bounded by options.connect_timeout.
+  // Blocks; on an engine without lanes it drives progress meanwhile. Must not be called on a lane.
+  absl::StatusOr<Session> Connect(absl::string_view address, const SessionOptions& options = {});
+  // The same without blocking: the callback runs once, on a lane.
+  using ConnectCallback = absl::AnyInvocable<void(absl::StatusOr<Session>) &&>;
+  void ConnectAsync(absl::string_view address, const SessionOptions& options, ConnectCallback callback);
+
+  // Accepts sessions. The callback runs on a lane for each; dropping the Session refuses the peer. The options are
+  // this side's; what both sides must agree on (checksums, rails) is settled by the handshake.
+  using AcceptCallback = absl::AnyInvocable<void(Session)>;
+  absl::StatusOr<Listener> Listen(absl::string_view address, const SessionOptions& options, AcceptCallback callback);
+
+  // For an engine without lanes: runs what is ready and returns how many events it handled. Never blocks.
+  size_t Progress();
+  // For an engine without lanes: blocks until there is something for Progress to do, or the timeout passes.
+  void Wait(std::chrono::microseconds timeout);
+
+  // What could not be had and what is used in its place, with reasons.
+  std::vector<Fallback> Fallbacks() const;
+  // Counters and histograms in the Prometheus text format.
+  std::string MetricsText() const;
+
+ private:
+  friend class internal::EngineImpl;
+  std::unique_ptr<internal::EngineImpl> impl_;
+};
+
+// "0.1.0"
+MCP_EXPORT absl::string_view Version();
+
+}  // namespace mcp
+
+#endif  // MCP_ENGINE_H_

@@ -1,0 +1,148 @@
+// One peer, over one or more rails.
+//
+// Thread rule: every member may be called from any thread. Calls made on one of the session's own lanes (from a
+// completion) take the shortest path.
+//
+// Lifetime: a Session is a move-only handle; destroying it closes the session at once and its unfinished operations
+// complete with kCancelled (use Close to finish them first). The Engine must outlive it. Slices, regions and buffers
+// passed to an accepted operation are lent until its completion has run.
+//
+// Acceptance: an operation that returns an error was not accepted, took nothing, and will not run its completion.
+//   kResourceExhausted   too much in flight on this session: try again after a completion
+//   kInvalidArgument     a slice leaves its region, a remote range leaves the remote region, or an access is missing
+//   kUnavailable, kCancelled   the session has ended; the message says why. No further try will succeed
+#ifndef MCP_SESSION_H_
+#define MCP_SESSION_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mcp/completion.h"
+#include "mcp/export.h"
+#include "mcp/region.h"
+
+namespace mcp {
+
+namespace internal {
+class SessionImpl;
+}  // namespace internal
+
+struct OperationOptions {
+  // From acceptance to completion. Zero: the session's operation_timeout.
+  std::chrono::milliseconds timeout{0};
+};
+
+struct ReceiveOptions {
+  // A message matches when (its tag & tag_mask) == (tag & tag_mask).
+  uint64_t tag_mask = ~uint64_t{0};
+  // Zero: wait for as long as the session lives (a receive may be posted long before its message).
+  std::chrono::milliseconds timeout{0};
+};
+
+struct SessionOptions {
+  // Parallel connections, each on a lane of its own where there are enough. 0: chosen (2 where the engine has two or
+  // more lanes, else 1). At most 8.
+  int rails = 0;
+  // Operations accepted and not yet completed. More are refused with kResourceExhausted.
+  uint32_t outstanding_max = 16384;
+  // XXH3-64 over every tile, verified by the receiver before it completes anything; damaged tiles are sent again.
+  // Headers are always covered. Both sides must want it off to switch it off.
+  bool checksum = true;
+  std::chrono::milliseconds connect_timeout{5000};
+  // For operations that name none. Zero: no limit beyond the peer's life.
+  std::chrono::milliseconds operation_timeout{0};
+  // A peer that shows no sign of life for this long is dead: its session ends with kUnavailable. At least 100 ms.
+  std::chrono::milliseconds peer_timeout{5000};
+  // A session without operations for this long is closed. Zero: never.
+  std::chrono::milliseconds idle_timeout{0};
+};
+
+struct RailDescription {
+  std::string transport;  // "tcp", "loopback"
+  std::string device;     // what carries it: "io_uring", "epoll"
+  std::string local;      // addresses, as text
+  std::string remote;
+  int lane = 0;
+};
+
+// Something worse than asked for that was used, and why.
+struct Fallback {
+  std::string wanted;
+  std::string used;
+  std::string reason;
+};
+
+struct SessionDescription {
+  std::string peer;
+  std::vector<RailDescription> rails;
+  std::vector<Fallback> fallbacks;
+};
+
+struct SessionStatistics {
+  uint64_t operations_completed = 0;
+  uint64_t operations_failed = 0;
+  uint64_t payload_bytes_sent = 0;
+  uint64_t payload_bytes_received = 0;
+  uint64_t wire_bytes_sent = 0;  // frames, headers and payload as handed to the transport
+  uint64_t retransmitted_tiles = 0;
+  uint64_t checksum_failures = 0;
+  uint64_t memory_bytes = 0;  // user-space memory held by this session now
+};
+
+class MCP_EXPORT Session {
+ public:
+  Session();
+  explicit Session(std::shared_ptr<internal::SessionImpl> impl);
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  bool valid() const { return impl_ != nullptr; }
+
+  // Writes `local` to [remote_offset, remote_offset + local.length) of `remote`. Completes when the peer has the bytes
+  // in place and, with checksums on, has verified them. No order is promised between two Puts in flight.
+  absl::StatusOr<OperationId> Put(Slice local, const RemoteRegion& remote, uint64_t remote_offset,
+                                  Completion completion, OperationOptions options = {});
+
+  // Reads [remote_offset, remote_offset + local.length) of `remote` into `local`.
+  absl::StatusOr<OperationId> Get(Slice local, const RemoteRegion& remote, uint64_t remote_offset,
+                                  Completion completion, OperationOptions options = {});
+
+  // Sends one message. Messages whose tags match the same receives are matched in the order of their Sends, when the
+  // Sends come from one thread. Completes when the peer's session holds the message (small) or the receive it was
+  // matched with has all of it (large).
+  absl::StatusOr<OperationId> Send(uint64_t tag, Slice local, Completion completion, OperationOptions options = {});
+
+  // Receives one message into `local`; Result::bytes is its length. A message longer than `local` fails with
+  // kOutOfRange and is dropped.
+  absl::StatusOr<OperationId> Receive(uint64_t tag, Slice local, Completion completion, ReceiveOptions options = {});
+
+  // Ends an operation early. Its completion still runs exactly once: with kCancelled, or with its own result if that
+  // came first. It runs only when nothing can touch the operation's memory any more. Returns kNotFound if the
+  // operation has completed.
+  absl::Status Cancel(OperationId operation);
+
+  // Stops accepting operations, finishes those in flight, then closes. The completion runs when the session is gone.
+  void Close(Completion completion);
+
+  // OK while the session lives; afterwards why it ended.
+  absl::Status status() const;
+  // Runs once when the session ends, on a lane; at once (still on a lane) if it has ended. One handler per session.
+  void OnEnd(absl::AnyInvocable<void(absl::Status) &&> handler);
+
+  SessionDescription Describe() const;
+  SessionStatistics Statistics() const;
+
+ private:
+  std::shared_ptr<internal::SessionImpl> impl_;
+};
+
+}  // namespace mcp
+
+#endif  // MCP_SESSION_H_
