@@ -5,7 +5,8 @@
 // item.
 //
 // What a connection promises:
-//   - Messages arrive whole, once, in the order of their posting, or the connection closes with a reason.
+//   - Messages arrive whole, once, in the order of their posting, or the connection closes with a reason. Those marked
+//     may_overtake need not wait for the writes before them.
 //   - A write's bytes are in place before the message that travels with it is delivered.
 //   - Nothing is touched outside what the RegionTable resolves; a write that it refuses is not delivered to memory.
 //   - After kClosed no memory of this side is touched on the connection's behalf, in either direction.
@@ -65,6 +66,7 @@ struct WorkRequest {
   };
   Kind kind = Kind::kMessage;
   bool signaled = false;  // give a kSent event once the transport is done with the payload's memory
+  bool may_overtake = false;  // kMessage: may be delivered before writes that were posted earlier have landed
   ConnectionId connection = 0;
   // Copied by Post. At most kHeaderBytesMax.
   const std::byte* header = nullptr;
