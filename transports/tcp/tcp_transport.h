@@ -8,7 +8,7 @@
 // Poll or Wait (its ring is created there); before that, Listen, Connect and Post may be called by one thread at a time.
 // Its destructor may run on another thread once the lane's thread has ended.
 //
-// Lifetime rule: the RegionTable and the Clock outlive the transports. A PendingConnection may outlive the Transport
+// Lifetime rule: the RegionTable, the Clock and the Logger outlive the transports and the network. A PendingConnection may outlive the Transport
 // that produced it. Destroying a Transport ends its connections without kClosed events; nothing touches memory after.
 #ifndef MCP_TRANSPORTS_TCP_TCP_TRANSPORT_H_
 #define MCP_TRANSPORTS_TCP_TCP_TRANSPORT_H_
@@ -20,6 +20,7 @@
 
 #include "absl/status/statusor.h"
 #include "lib/base/clock.h"
+#include "lib/base/log.h"
 #include "lib/memory/region_table.h"
 #include "lib/transport/transport.h"
 
@@ -67,7 +68,7 @@ class TcpNetwork {
 
 // Probes the host by doing: io_uring's set-up, the congestion controls, pipes. kInvalidArgument names the option;
 // kUnavailable: io_uring was insisted on and refused.
-absl::StatusOr<std::shared_ptr<TcpNetwork>> CreateTcpNetwork(const TcpConfig& config);
+absl::StatusOr<std::shared_ptr<TcpNetwork>> CreateTcpNetwork(const TcpConfig& config, Logger* logger);
 
 // The network must come from CreateTcpNetwork. `lane` is for messages only.
 //
