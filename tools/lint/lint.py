@@ -93,23 +93,28 @@ def check_source(path, layers):
                 yield number, what
 
 
-def clang_format(arguments):
-    # Other versions format differently: only this one decides.
-    program = shutil.which('clang-format-14')
+def clang_format(*arguments):
+    """Returns the first place of each source that is not as clang-format writes it."""
+    program = shutil.which('clang-format-14')  # other versions format differently
     if not program:
-        print('lint: clang-format-14 is not installed; formatting was not checked', file=sys.stderr)
-        return 0
-    paths = list(files(*SOURCES))
-    return subprocess.run([program, *arguments, *paths], cwd=ROOT).returncode if paths else 0
+        sys.exit('lint: clang-format-14 is not installed: ./dev setup')
+    done = subprocess.run([program, *arguments, *files(*SOURCES)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    places = re.findall(r'^(\S+?):(\d+):\d+: error', done.stderr, re.MULTILINE)
+    if done.returncode and not places:
+        sys.exit(done.stderr)
+    first = {path: line for path, line in reversed(places)}
+    return [f'{path}:{line}: not formatted: ./dev format' for path, line in sorted(first.items())]
 
 
 def main():
     if sys.argv[1:] == ['--format']:
-        return clang_format(['-i'])
+        clang_format('-i')
+        return 0
     layers = read_layers()
     violations = [f'{path}:{line}: {what}' for path in files(*SOURCES) for line, what in check_source(path, layers)]
-    print('\n'.join(violations) or 'layers and style: no violation')
-    return 1 if clang_format(['--dry-run', '--Werror']) or violations else 0
+    violations += clang_format('--dry-run', '--Werror')
+    print('\n'.join(violations) or 'lint: no violation')
+    return 1 if violations else 0
 
 
 if __name__ == '__main__':
