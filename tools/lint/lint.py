@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Holds the tree against layers.txt, the cheap rules of the house style, and clang-format.
 
-    tools/lint/lint.py            report every violation as file:line: rule
-    tools/lint/lint.py --format   let clang-format rewrite the sources
+    tools/lint/lint.py                      report every violation as file:line: rule
+    tools/lint/lint.py --format [PATH...]   let clang-format rewrite the sources, or those below PATH only
 """
 import pathlib
 import re
@@ -93,12 +93,14 @@ def check_source(path, layers):
                 yield number, what
 
 
-def clang_format(*arguments):
+def clang_format(arguments, sources):
     """Returns the first place of each source that is not as clang-format writes it."""
     program = shutil.which('clang-format-14')  # other versions format differently
     if not program:
         sys.exit('lint: clang-format-14 is not installed: ./dev setup')
-    done = subprocess.run([program, *arguments, *files(*SOURCES)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    if not sources:
+        return []
+    done = subprocess.run([program, *arguments, *sources], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     places = re.findall(r'^(\S+?):(\d+):\d+: error', done.stderr, re.MULTILINE)
     if done.returncode and not places:
         sys.exit(done.stderr)
@@ -107,12 +109,14 @@ def clang_format(*arguments):
 
 
 def main():
-    if sys.argv[1:] == ['--format']:
-        clang_format('-i')
+    sources = list(files(*SOURCES))
+    if sys.argv[1:2] == ['--format']:
+        paths = [path.rstrip('/') for path in sys.argv[2:]] or FOLDERS
+        clang_format(['-i'], [source for source in sources if any(under(source, path) for path in paths)])
         return 0
     layers = read_layers()
-    violations = [f'{path}:{line}: {what}' for path in files(*SOURCES) for line, what in check_source(path, layers)]
-    violations += clang_format('--dry-run', '--Werror')
+    violations = [f'{path}:{line}: {what}' for path in sources for line, what in check_source(path, layers)]
+    violations += clang_format(['--dry-run', '--Werror'], sources)
     print('\n'.join(violations) or 'lint: no violation')
     return 1 if violations else 0
 
