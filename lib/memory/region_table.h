@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "lib/base/random.h"
+#include "lib/memory/region_key.h"
 
 namespace mcp::internal {
 
@@ -45,13 +46,14 @@ class RegionTable {
  public:
   static constexpr uint32_t kLanesMax = 64;
 
-  // Slots are allocated here, once: 64 bytes each.
+  // Slots are allocated here, once: 64 bytes each. At most kRegionSlotsMax.
   RegionTable(uint32_t slots_max, Random random);
   ~RegionTable();
   RegionTable(const RegionTable&) = delete;
   RegionTable& operator=(const RegionTable&) = delete;
 
-  // kResourceExhausted when every slot is taken. `owner` marks a landing and is handed back by Resolve.
+  // kResourceExhausted when every slot is taken or has not settled. Never 0. `owner` marks a landing and is handed back
+  // by Resolve.
   absl::StatusOr<uint64_t> Insert(std::byte* base, uint64_t length, uint32_t access, void* owner);
 
   // Takes the key back. False if it is not a live key (then nothing changes). The slot is reused once it has settled.
@@ -77,15 +79,45 @@ class RegionTable {
   void EnterRound(uint32_t lane);
   void LeaveRound(uint32_t lane);
 
-  uint32_t slots_used() const;
+  // Live keys now.
+  uint32_t slots_used() const { return slots_used_.load(std::memory_order_relaxed); }
 
  private:
   struct Slot;
-  struct alignas(64) LaneRound {
-    std::atomic<uint64_t> count{0};  // odd inside a round
+  // A stack of slots. The head carries a count, so that a slot that went and came back is not taken for unchanged.
+  struct SlotStack {
+    std::atomic<uint64_t> head{0};  // count << 32 | slot + 1; 0 in the low half: empty
   };
-  // to be completed by the implementation
-  std::atomic<uint64_t> invalidations_{0};
+  struct alignas(64) LaneRound {
+    std::atomic<uint64_t> epoch{0};  // 0 outside a round; inside: the invalidations seen on entering << 1 | 1
+  };
+
+  Slot* SlotOf(uint64_t key) const;
+  Resolved::Outcome OutcomeOfDeadKey(uint64_t key) const;
+  bool IsSettled(const Slot& slot) const;
+  uint64_t AdvanceSettledThrough() const;
+
+  bool TakeSlot(uint32_t* slot);
+  void SweepRetired();
+  void Push(SlotStack* stack, uint32_t slot);
+  bool Pop(SlotStack* stack, uint32_t* slot);
+
+  // Read by every Resolve, never written: apart from what changes.
+  const uint32_t slots_max_;
+  const RegionKeyCipher cipher_;
+  const std::unique_ptr<Slot[]> slots_;
+
+  alignas(64) std::atomic<uint64_t> invalidations_{0};
+  mutable std::atomic<uint64_t> settled_through_{0};  // rounds that might use keys taken back up to here have ended
+  std::atomic<uint32_t> lanes_seen_{0};               // highest lane that ever entered a round, plus one
+
+  alignas(64) SlotStack free_;
+  SlotStack retired_;                       // taken back, and perhaps not settled
+  std::atomic<uint32_t> slots_touched_{0};  // slots from here on were never used
+  std::atomic<uint32_t> slots_used_{0};
+  std::atomic<uint64_t> swept_through_{0};  // settled_through_ at the last sweep of retired_
+
+  LaneRound rounds_[kLanesMax];
 };
 
 }  // namespace mcp::internal
