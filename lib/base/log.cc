@@ -27,12 +27,12 @@ void LogToStderr(LogLevel level, absl::string_view text) {
 Logger::Logger(LogLevel level, Sink sink) : level_(level), sink_(std::move(sink)) {}
 
 void Logger::Write(LogLevel level, absl::string_view text) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   sink_(level, text);
 }
 
 void Logger::WriteOnce(LogLevel level, std::string text) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (once_.size() > kOnceMax || once_.contains(text)) return;
   if (once_.size() == kOnceMax) text = absl::StrCat("more than ", kOnceMax, " different messages; the rest is dropped");
   sink_(level, text);

@@ -7,14 +7,13 @@
 #define MCP_LIB_BASE_LOG_H_
 
 #include <cstdint>
+#include <mutex>
 #include <string>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 
 namespace mcp::internal {
 
@@ -52,9 +51,10 @@ class Logger {
   void WriteOnce(LogLevel level, std::string text);
 
   const LogLevel level_;
-  absl::Mutex mutex_;
-  Sink sink_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_set<std::string> once_ ABSL_GUARDED_BY(mutex_);
+  // std::mutex: the distribution's absl::Mutex is not built with TSan, which then sees races under it.
+  std::mutex mutex_;  // guards what follows
+  Sink sink_;
+  absl::flat_hash_set<std::string> once_;
 };
 
 }  // namespace mcp::internal
