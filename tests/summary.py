@@ -10,22 +10,22 @@ import pathlib
 import re
 import sys
 
-CASE = re.compile(r'^\[ +(OK|FAILED|SKIPPED) +\] (\S+?)(?:, where .*)? \(\d+ ms\)$')
+CASE = re.compile(r'\[ +(OK|FAILED|SKIPPED) +\] (\S+?)(?:, where .*)? \(\d+ ms\)$')
+FINISHED = re.compile(r'\[=+\] \d+ tests? from .* ran\.')
+GTEST_FAILED = 1  # the exit status of a gtest program that ran to its end
 
 
 def cases(test):
     """Yields (name, 'OK' | 'FAILED' | 'SKIPPED', reason) for one record of testlog.json."""
     output = test.get('stdout', '').splitlines()
-    found = [(line, CASE.match(line)) for line in output]
-    failed = False
-    for number, (line, case) in enumerate(found):
-        if case:
-            failed = failed or case[1] == 'FAILED'
-            yield f'{test["name"]} {case[2]}', case[1], output[number - 1] if case[1] == 'SKIPPED' else ''
+    found = [(number, case) for number, case in enumerate(map(CASE.search, output)) if case]
+    for number, case in found:
+        yield f'{test["name"]} {case[2]}', case[1], output[number - 1] if case[1] == 'SKIPPED' else ''
     result = {'OK': 'OK', 'EXPECTEDFAIL': 'OK', 'SKIP': 'SKIPPED'}.get(test['result'], 'FAILED')
-    is_gtest = any(case for _, case in found)
-    if not is_gtest or (result == 'FAILED' and not failed):
-        yield test['name'], result, output[-1] if output else test['result'].lower()
+    told = any(case[1] == 'FAILED' for _, case in found) and test.get('returncode') == GTEST_FAILED
+    if not found or (result == 'FAILED' and not (told and any(map(FINISHED.search, output)))):
+        how = f'{test["result"].lower()}, exit status {test.get("returncode")}'
+        yield test['name'], result, how if result == 'FAILED' else output[-1] if output else ''
 
 
 def main():
