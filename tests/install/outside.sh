@@ -20,7 +20,7 @@ case $way in
     $CXX -std=c++20 $(pkg-config --cflags mcp) "$source/main.cc" -o "$work/outside" $(pkg-config --libs mcp)
     ;;
   cmake)
-    cmake -S "$source" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="${CXX##* }"
+    cmake -G Ninja -S "$source" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="${CXX##* }"
     cmake --build "$work/cmake"
     mv "$work/cmake/outside" "$work/outside"
     ;;
