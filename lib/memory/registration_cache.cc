@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/assert.h"
 #include "lib/base/status_macros.h"
@@ -45,7 +46,12 @@ RegistrationCache::~RegistrationCache() {
 }
 
 absl::StatusOr<Registration> RegistrationCache::Acquire(const void* address, uint64_t length) {
-  MCP_ASSIGN_OR_RETURN(const Range range, RangeOf(address, length));
+  Range range;
+  if (ABSL_PREDICT_FALSE(!Widen(address, length, &range))) {
+    return absl::InvalidArgumentError(absl::StrCat("register ", length, " bytes at 0x",
+                                                   absl::Hex(reinterpret_cast<uint64_t>(address)),
+                                                   ": not a range of memory"));
+  }
   if (Entry* entry = Hit(range)) return Registration(this, entry);
   const std::lock_guard<std::mutex> lock(mutex_);
   if (Entry* entry = Hit(range)) return Registration(this, entry);  // another thread's miss brought it
@@ -53,15 +59,12 @@ absl::StatusOr<Registration> RegistrationCache::Acquire(const void* address, uin
   return Registration(this, entry);
 }
 
-absl::StatusOr<RegistrationCache::Range> RegistrationCache::RangeOf(const void* address, uint64_t length) const {
+bool RegistrationCache::Widen(const void* address, uint64_t length, Range* range) const {
   const auto start = reinterpret_cast<uint64_t>(address);
-  const uint64_t mask = limits_.granularity - 1;
   const uint64_t end = start + length;
-  if (length == 0 || end < start || end + mask < end) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("register ", length, " bytes at 0x", absl::Hex(start), ": not a range of memory"));
-  }
-  return Range{start & ~mask, (end + mask) & ~mask};
+  const uint64_t mask = limits_.granularity - 1;
+  *range = {start & ~mask, (end + mask) & ~mask};
+  return length > 0 && end > start && end + mask >= end;
 }
 
 RegistrationCache::Entry* RegistrationCache::Hit(const Range& range) {

@@ -76,7 +76,7 @@ class RegistrationCache {
     uint64_t length() const { return end - start; }
   };
 
-  absl::StatusOr<Range> RangeOf(const void* address, uint64_t length) const;
+  bool Widen(const void* address, uint64_t length, Range* range) const;
   Entry* Hit(const Range& range);
   void Release(Entry* entry);
 
