@@ -49,7 +49,8 @@ struct EngineOptions {
   int lanes = 2;
   // How long an idle lane polls before it blocks. Zero blocks at once.
   std::chrono::microseconds lane_spin{20};
-  // Transports in the order of preference: "tcp", "loopback". Empty: every one this build has and this host allows.
+  // Transports in the order of preference: "tcp", "loopback". The engine uses the first that this host allows, and
+  // Fallbacks says why it was not an earlier one. Empty: {"tcp"}.
   std::vector<std::string> transports;
   TcpOptions tcp;
   // Keys that Region::Export and operations in flight may hold at once.
@@ -80,7 +81,7 @@ class MCP_EXPORT Listener {
 class MCP_EXPORT Engine {
  public:
   // kInvalidArgument names the option. kUnavailable: none of the transports can be used here, with each one's reason.
-  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options);
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options = {});
   explicit Engine(std::unique_ptr<internal::EngineImpl> impl);
   ~Engine();
   Engine(const Engine&) = delete;

@@ -8,7 +8,8 @@
 // synchronisation, as with any value.
 //
 // Destroying an exported Region revokes it first: the destructor returns only when no peer can write to the memory any
-// more. A peer that is writing to it at that moment loses its session, as it would with an RDMA device.
+// more. A peer that is writing to it at that moment loses its session, as it would with an RDMA device. Since that wait
+// needs the lanes, an exported Region must not be revoked or destroyed inside a completion.
 #ifndef MCP_REGION_H_
 #define MCP_REGION_H_
 
@@ -57,7 +58,7 @@ class MCP_EXPORT RemoteRegion {
   static constexpr size_t kSerializedBytesMax = 128;
 
  private:
-  friend class internal::RegionImpl;
+  friend class Region;
   friend class Session;
 
   uint64_t key_ = 0;

@@ -69,6 +69,7 @@ struct RailDescription {
   std::string local;      // addresses, as text
   std::string remote;
   int lane = 0;
+  std::vector<std::string> notes;  // choices made for this connection, each with its reason
 };
 
 // Something worse than asked for that was used, and why.
@@ -123,9 +124,10 @@ class MCP_EXPORT Session {
   // kOutOfRange and is dropped.
   absl::StatusOr<OperationId> Receive(uint64_t tag, Slice local, Completion completion, ReceiveOptions options = {});
 
-  // Ends an operation early. Its completion still runs exactly once: with kCancelled, or with its own result if that
-  // came first. It runs only when nothing can touch the operation's memory any more. Returns kNotFound if the
-  // operation has completed.
+  // Asks for an operation to end early. Its completion still runs exactly once: with kCancelled, or with its own
+  // result if that came first; and only when nothing can touch the operation's memory any more. What the peer has
+  // already been sent is waited for, which a living peer bounds and a dead one bounds by peer_timeout. An operation
+  // that has completed is left alone. kInvalidArgument: no operation of this session has that name.
   absl::Status Cancel(OperationId operation);
 
   // Stops accepting operations, finishes those in flight, then closes. The completion runs when the session is gone.

@@ -135,6 +135,20 @@ void RegionTable::Pin(uint32_t slot) {
   slots_[slot].pins.fetch_add(1, std::memory_order_relaxed);  // published by LeaveRound
 }
 
+// Pin, then look at the key; Invalidate clears the key, then LandingSettled looks at the pins: one sees the other.
+bool RegionTable::TryPin(uint32_t slot, uint64_t key) {
+  slots_[slot].pins.fetch_add(1, std::memory_order_seq_cst);
+  if (ABSL_PREDICT_TRUE(slots_[slot].key.load(std::memory_order_seq_cst) == key)) return true;
+  Unpin(slot);
+  return false;
+}
+
+bool RegionTable::LandingSettled(uint64_t key) const {
+  const Slot* slot = SlotOf(key);
+  if (slot == nullptr || cipher_.Use(key) != slot->use.load(std::memory_order_acquire)) return true;
+  return slot->pins.load(std::memory_order_seq_cst) == 0;
+}
+
 void RegionTable::Unpin(uint32_t slot) {
   MCP_ASSERT(slot < slots_max_ && slots_[slot].pins.load(std::memory_order_relaxed) > 0);
   slots_[slot].pins.fetch_sub(1, std::memory_order_release);

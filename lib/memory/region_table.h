@@ -62,6 +62,9 @@ class RegionTable {
   // After Invalidate(key): whether every use of the key that began before has ended. True for a key long gone.
   bool Settled(uint64_t key) const;
 
+  // The same for a landing, sooner: landings are used only under TryPin, so that no round needs to end.
+  bool LandingSettled(uint64_t key) const;
+
   // Counts Invalidate calls: a transport that holds pins looks for withdrawn ones when it changes.
   uint64_t invalidations() const { return invalidations_.load(std::memory_order_acquire); }
 
@@ -72,6 +75,8 @@ class RegionTable {
 
   // Keeps the slot from settling beyond this round; the slot must come from a Resolve of this round.
   void Pin(uint32_t slot);
+  // The same for a key that another thread may be taking back: false, and not pinned, if it has been.
+  bool TryPin(uint32_t slot, uint64_t key);
   void Unpin(uint32_t slot);
   // Whether the slot still carries this key, unrevoked.
   bool Valid(uint32_t slot, uint64_t key) const;

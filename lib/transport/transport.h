@@ -55,6 +55,8 @@ class PendingConnection {
   virtual ~PendingConnection() = default;
   virtual absl::Span<const std::byte> hello() const = 0;
   virtual std::string remote_address() const = 0;
+  // Where it came in, as Listen returned it.
+  virtual std::string listener_address() const = 0;
   // Tells the peer why before it is refused. Best effort, never blocks.
   virtual void Refuse(absl::string_view reason) = 0;
 };

@@ -32,7 +32,7 @@ enum class FrameType : uint8_t {
   kRequest = 4,   // a message of payload_bytes with (tag) is ready to be sent as (transfer)
   kGrant = 5,     // send (transfer) to the landing (key); key 0: the receive holds only (limit) bytes, give up
   kGet = 6,       // write payload_bytes of (key, offset) to the landing (landing)
-  kRevoke = 7,    // the receiver took back the landing of (transfer)
+  kRevoke = 7,    // the receiver took back the landing (key)
   kWithdraw = 8,  // the sender gave up (transfer) before it was granted
   kAbandon = 9,   // the sender will not fill the landing (key) that it was granted
   kClose = 10,    // the session ends: (code), with the reason as text behind the header
@@ -78,8 +78,11 @@ struct Frame {
       uint64_t key, offset, landing;
     } get;
     struct {
+      uint64_t key;
+    } revoke;
+    struct {
       uint64_t transfer;
-    } revoke;  // kRevoke, kWithdraw
+    } withdraw;
     struct {
       uint64_t key;
     } abandon;

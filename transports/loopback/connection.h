@@ -88,6 +88,7 @@ class LoopbackPending : public PendingConnection {
 
   absl::Span<const std::byte> hello() const override { return link_->hello; }
   std::string remote_address() const override { return link_->addresses[0]; }
+  std::string listener_address() const override { return link_->addresses[1]; }
   void Refuse(absl::string_view reason) override;
 
   // Opens the link with its accepting end on that mailbox. kUnavailable if the peer has given up.

@@ -189,8 +189,13 @@ void LoopbackTransport::Place(LoopbackEnd* end, const LoopbackParcel& parcel, Ev
   const Resolved resolved = regions_->Resolve(parcel.key, parcel.offset, parcel.payload_bytes, kAccessRemoteWrite);
   switch (resolved.outcome) {
     case Resolved::Outcome::kOk:
-      // Within this round of the lane, so no pin is needed.
+      // A landing settles without waiting for rounds to end, so the copy needs a pin.
+      if (!regions_->TryPin(resolved.slot, parcel.key)) {
+        event->write = Event::Write::kStale;
+        return;
+      }
       if (parcel.payload_bytes > 0) std::memcpy(resolved.address, parcel.payload, parcel.payload_bytes);
+      regions_->Unpin(resolved.slot);
       event->write = Event::Write::kLanded;
       return;
     case Resolved::Outcome::kStale:

@@ -1,0 +1,70 @@
+// Registered memory of an engine.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/status_macros.h"
+#include "lib/engine/engine_impl.h"
+#include "lib/memory/host_memory.h"
+
+namespace mcp::internal {
+
+RegionImpl* EngineImpl::NewRegion() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (region_free_.empty()) {
+    region_objects_.push_back(std::make_unique<RegionImpl>(*this, *regions_));
+    return region_objects_.back().get();
+  }
+  RegionImpl* region = region_free_.back();
+  region_free_.pop_back();
+  return region;
+}
+
+void EngineImpl::Recycle(RegionImpl* region) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  region_free_.push_back(region);
+}
+
+absl::StatusOr<Region> EngineImpl::Register(void* data, uint64_t size, const RegionOptions& options) {
+  if (data == nullptr || size == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("register: ", size, " bytes at ", data == nullptr ? "null" : "data"));
+  }
+  absl::AnyInvocable<void() &&> release = [] {};
+  if (options.pin) {
+    MCP_ASSIGN_OR_RETURN(Registration pinned, pinned_.Acquire(data, size));
+    release = [pinned = std::move(pinned)] {};
+  }
+  RegionImpl* region = NewRegion();
+  region->Open(static_cast<std::byte*>(data), size, std::move(release));
+  return Region(region);
+}
+
+absl::StatusOr<Region> EngineImpl::Allocate(uint64_t size, const RegionOptions& options) {
+  if (size == 0) return absl::InvalidArgumentError("allocate: 0 bytes");
+  MCP_ASSIGN_OR_RETURN(HostMemory memory, AllocateHostMemory(size, options.pin));
+  std::byte* data = memory.data();
+  RegionImpl* region = NewRegion();
+  region->Open(data, size, [memory = std::move(memory)]() mutable { memory.Reset(); });
+  return Region(region);
+}
+
+// Whoever still uses a key does so within a round or under a pin: each lane is asked to come by, which ends its round
+// and lets its transport stop what is under way, until no use is left.
+void EngineImpl::RevokeKeys(const std::vector<uint64_t>& keys) {
+  for (const uint64_t key : keys) regions_->Invalidate(key);
+  MCP_ASSERT(Lane::Current() == nullptr);
+  const auto settled = [&] {
+    for (const uint64_t key : keys) {
+      if (!regions_->Settled(key)) return false;
+    }
+    return true;
+  };
+  if (Lane::Current() != nullptr) {
+    if (!settled()) logger_->Log(LogLevel::kError, "a region was revoked inside a completion: a peer may still write");
+    return;
+  }
+  while (!settled()) {
+    for (const auto& lane : lanes_) RunAndWait(*lane, [] {});
+  }
+}
+
+}  // namespace mcp::internal

@@ -1,0 +1,93 @@
+// include/mcp/session.h: checks what the caller passes, and hands it on.
+#include "mcp/session.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/memory/region_impl.h"
+#include "lib/session/session_impl.h"
+
+namespace mcp {
+namespace {
+
+using internal::RegionImpl;
+using internal::SessionImpl;
+
+absl::Status CheckSlice(const Slice& slice) {
+  if (slice.region == nullptr) return absl::InvalidArgumentError("the slice is of no region");
+  if (!slice.region->Contains(slice.offset, slice.length)) {
+    return absl::InvalidArgumentError(absl::StrCat("the slice [", slice.offset, ", +", slice.length,
+                                                   ") leaves its region of ", slice.region->size(), " bytes"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRemote(const RemoteRegion& remote, uint64_t offset, uint64_t length, RemoteAccess access) {
+  if (offset > remote.length() || length > remote.length() - offset) {
+    return absl::InvalidArgumentError(absl::StrCat("the remote range [", offset, ", +", length,
+                                                   ") leaves the remote region of ", remote.length(), " bytes"));
+  }
+  const auto wanted = static_cast<uint32_t>(access);
+  if ((static_cast<uint32_t>(remote.access()) & wanted) != wanted) {
+    return absl::InvalidArgumentError(absl::StrCat("the remote region was not exported for ",
+                                                   access == RemoteAccess::kRead ? "reading" : "writing"));
+  }
+  return absl::OkStatus();
+}
+
+SessionImpl::Local LocalOf(const Slice& slice) {
+  return {slice.region, slice.region->base() + slice.offset, slice.length};
+}
+
+}  // namespace
+
+Session::Session() = default;
+Session::Session(std::shared_ptr<internal::SessionImpl> impl) : impl_(std::move(impl)) {}
+Session::Session(Session&&) noexcept = default;
+
+Session& Session::operator=(Session&& other) noexcept {
+  Session old(std::exchange(impl_, std::move(other.impl_)));
+  return *this;
+}
+
+Session::~Session() {
+  if (impl_ != nullptr) impl_->Fail(absl::CancelledError("the session's handle was destroyed"));
+}
+
+absl::StatusOr<OperationId> Session::Put(Slice local, const RemoteRegion& remote, uint64_t remote_offset,
+                                         Completion completion, OperationOptions options) {
+  if (absl::Status checked = CheckSlice(local); !checked.ok()) return checked;
+  if (absl::Status checked = CheckRemote(remote, remote_offset, local.length, RemoteAccess::kWrite); !checked.ok()) {
+    return checked;
+  }
+  return impl_->Put(LocalOf(local), remote.key_, remote_offset, std::move(completion), options);
+}
+
+absl::StatusOr<OperationId> Session::Get(Slice local, const RemoteRegion& remote, uint64_t remote_offset,
+                                         Completion completion, OperationOptions options) {
+  if (absl::Status checked = CheckSlice(local); !checked.ok()) return checked;
+  if (absl::Status checked = CheckRemote(remote, remote_offset, local.length, RemoteAccess::kRead); !checked.ok()) {
+    return checked;
+  }
+  return impl_->Get(LocalOf(local), remote.key_, remote_offset, std::move(completion), options);
+}
+
+absl::StatusOr<OperationId> Session::Send(uint64_t tag, Slice local, Completion completion, OperationOptions options) {
+  if (absl::Status checked = CheckSlice(local); !checked.ok()) return checked;
+  return impl_->Send(tag, LocalOf(local), std::move(completion), options);
+}
+
+absl::StatusOr<OperationId> Session::Receive(uint64_t tag, Slice local, Completion completion,
+                                             ReceiveOptions options) {
+  if (absl::Status checked = CheckSlice(local); !checked.ok()) return checked;
+  return impl_->Receive(tag, LocalOf(local), std::move(completion), options);
+}
+
+absl::Status Session::Cancel(OperationId operation) { return impl_->Cancel(operation); }
+void Session::Close(Completion completion) { impl_->Close(std::move(completion)); }
+absl::Status Session::status() const { return impl_->status(); }
+void Session::OnEnd(absl::AnyInvocable<void(absl::Status) &&> handler) { impl_->OnEnd(std::move(handler)); }
+SessionDescription Session::Describe() const { return impl_->Describe(); }
+SessionStatistics Session::Statistics() const { return impl_->Statistics(); }
+
+}  // namespace mcp

@@ -1,0 +1,80 @@
+// What stands behind mcp::Region: a range, its exported keys, and a count of the work in flight that uses it.
+//
+// The count is sharded, since lanes take and drop a reference for every operation: a lane touches a cache line of its
+// own. RegionImpl objects are type-stable (the engine recycles them and frees them only at its end), so that a lane
+// that drops the last reference may still look at `generation_` after another has recycled the object.
+#ifndef MCP_LIB_MEMORY_REGION_IMPL_H_
+#define MCP_LIB_MEMORY_REGION_IMPL_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "lib/memory/region_table.h"
+
+namespace mcp::internal {
+
+class RegionImpl {
+ public:
+  // What a region needs of its engine.
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    // Takes keys back and returns when nothing can use them any more.
+    virtual void RevokeKeys(const std::vector<uint64_t>& keys) = 0;
+    // The region is unused: its object may serve again.
+    virtual void Recycle(RegionImpl* region) = 0;
+  };
+
+  RegionImpl(Owner& owner, RegionTable& table) : owner_(owner), table_(table) {}
+  RegionImpl(const RegionImpl&) = delete;
+  RegionImpl& operator=(const RegionImpl&) = delete;
+
+  // `release` gives the memory back; it runs once the handle is gone and no work uses the region.
+  void Open(std::byte* base, uint64_t size, absl::AnyInvocable<void() &&> release);
+
+  // The handle is gone. Revokes what was exported, then releases the memory now or with the last reference.
+  void CloseHandle();
+
+  std::byte* base() const { return base_; }
+  uint64_t size() const { return size_; }
+  bool Contains(uint64_t offset, uint64_t length) const { return offset <= size_ && length <= size_ - offset; }
+
+  absl::StatusOr<uint64_t> Export(uint32_t access);
+  void Revoke();
+
+  // `shard`: the lane's index plus one, or 0 on other threads.
+  void Reference(uint32_t shard) { shards_[shard % kShards].count.fetch_add(1, std::memory_order_relaxed); }
+  void Unreference(uint32_t shard) {
+    shards_[shard % kShards].count.fetch_sub(1, std::memory_order_seq_cst);
+    const uint64_t generation = generation_.load(std::memory_order_seq_cst);
+    if (Closing(generation)) ReleaseIfUnused(generation);
+  }
+
+ private:
+  static constexpr uint32_t kShards = 8;
+  struct alignas(64) Shard {
+    std::atomic<int64_t> count{0};  // may be negative: only the sum counts
+  };
+
+  static bool Closing(uint64_t generation) { return (generation & 1) != 0; }
+  void ReleaseIfUnused(uint64_t generation);
+
+  Owner& owner_;
+  RegionTable& table_;
+  std::byte* base_ = nullptr;
+  uint64_t size_ = 0;
+  absl::AnyInvocable<void() &&> release_;
+  std::mutex keys_mutex_;
+  std::vector<uint64_t> keys_;
+  std::atomic<uint64_t> generation_{0};  // odd once the handle is gone, even again when recycled
+  Shard shards_[kShards];
+};
+
+}  // namespace mcp::internal
+
+#endif  // MCP_LIB_MEMORY_REGION_IMPL_H_

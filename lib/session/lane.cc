@@ -1,0 +1,205 @@
+#include "lib/session/lane.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "lib/session/rail.h"
+#include "lib/session/session_impl.h"
+
+namespace mcp::internal {
+namespace {
+
+// The one per-thread variable: which lane this thread is driving. Not state of the library, but of the call stack.
+thread_local Lane* current_lane = nullptr;
+
+}  // namespace
+
+Lane::Lane(Dependencies dependencies)
+    : index_(dependencies.index),
+      transport_(std::move(dependencies.transport)),
+      regions_(dependencies.regions),
+      clock_(dependencies.clock),
+      logger_(dependencies.logger),
+      on_incoming_(std::move(dependencies.on_incoming)) {
+  now_ns_ = clock_->NowNs();
+  next_tick_ns_ = now_ns_;
+}
+
+Lane::~Lane() = default;
+
+Lane* Lane::Current() { return current_lane; }
+
+uint32_t Lane::CurrentShard() { return current_lane == nullptr ? 0 : current_lane->shard(); }
+
+Lane::Binding::Binding(Lane& lane) : previous_(std::exchange(current_lane, &lane)) {}
+
+Lane::Binding::~Binding() { current_lane = previous_; }
+
+bool Lane::Submit(Submission&& submission) {
+  if (!submissions_.TryPush(std::move(submission))) return false;
+  Wake();
+  return true;
+}
+
+void Lane::SubmitAlways(Submission&& submission) {
+  if (Submit(std::move(submission))) return;
+  Run([this, submission = std::move(submission)]() mutable { SessionImpl::Take(*this, std::move(submission)); });
+}
+
+void Lane::Run(absl::AnyInvocable<void() &&> function) {
+  {
+    const std::lock_guard<std::mutex> lock(functions_mutex_);
+    functions_.push_back(std::move(function));
+  }
+  has_functions_.store(true, std::memory_order_seq_cst);
+  Wake();
+}
+
+// A lane announces its sleep before it looks at its queues for the last time, and those who add to them look for the
+// announcement afterwards: one of the two sees the other.
+void Lane::Wake() {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (sleeping_.load(std::memory_order_seq_cst)) transport_->Wake();
+}
+
+size_t Lane::RoundOnLane() {
+  MCP_ASSERT(OnThisLane());
+  regions_->EnterRound(index_);
+  now_ns_ = clock_->NowNs();
+  size_t done = DrainSubmissions() + DrainFunctions();
+  const size_t events = transport_->Poll(absl::MakeSpan(events_));
+  done += Dispatch(events) + CompleteEnded();
+  done += FlushDirty(false);
+  regions_->LeaveRound(index_);
+  done += SettleLandings();
+  if (now_ns_ >= next_tick_ns_) Tick();
+  return done;
+}
+
+size_t Lane::DrainSubmissions() {
+  int count = 0;
+  Submission submission;
+  while (count < kSubmissionsPerRound && submissions_.TryPop(&submission)) {
+    SessionImpl::Take(*this, std::move(submission));
+    ++count;
+  }
+  return static_cast<size_t>(count);
+}
+
+size_t Lane::DrainFunctions() {
+  if (!has_functions_.load(std::memory_order_acquire)) return 0;
+  std::vector<absl::AnyInvocable<void() &&>> functions;
+  {
+    const std::lock_guard<std::mutex> lock(functions_mutex_);
+    functions.swap(functions_);
+    has_functions_.store(false, std::memory_order_seq_cst);
+  }
+  for (auto& function : functions) std::move(function)();
+  return functions.size();
+}
+
+size_t Lane::Dispatch(size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const Event& event = events_[i];
+    Rail* rail = static_cast<Rail*>(event.context);
+    switch (event.kind) {
+      case Event::Kind::kMessage:
+        rail->OnMessage(event);
+        break;
+      case Event::Kind::kConnected:
+        rail->OnConnected(event);
+        break;
+      case Event::Kind::kClosed:
+        rail->OnClosed(event);
+        break;
+      case Event::Kind::kIncoming:
+        on_incoming_(std::unique_ptr<PendingConnection>(event.pending));
+        break;
+      case Event::Kind::kSent:
+        break;  // rails ask for none: they complete by acknowledgement
+    }
+  }
+  return count;
+}
+
+size_t Lane::FlushDirty(bool about_to_block) {
+  flushing_.swap(dirty_);
+  for (Rail* rail : flushing_) {
+    rail->dirty = false;
+    rail->Flush(about_to_block);
+    if (rail->wants_flush()) MarkDirtyOnLane(rail);
+  }
+  size_t backlog = 0;
+  for (const Rail* rail : flushing_) backlog += rail->has_backlog() ? 1 : 0;
+  flushing_.clear();
+  return backlog;
+}
+
+size_t Lane::CompleteEnded() {
+  if (ended_.empty()) return 0;
+  completing_.swap(ended_);
+  const size_t count = completing_.size();
+  for (Ended& ended : completing_) ended.rail->session().Complete(std::move(ended));
+  completing_.clear();
+  return count;
+}
+
+size_t Lane::SettleLandings() {
+  size_t done = 0;
+  for (size_t i = 0; i < settling_.size();) {
+    Landing* landing = settling_[i];
+    if (!regions_->LandingSettled(landing->key)) {
+      ++i;
+      continue;
+    }
+    settling_[i] = settling_.back();
+    settling_.pop_back();
+    landing->home->CompleteLanding(landing);
+    ++done;
+  }
+  return done;
+}
+
+void Lane::Tick() {
+  // Rails may leave while this runs, or ask for an earlier tick.
+  next_tick_ns_ = std::numeric_limits<int64_t>::max();
+  for (size_t i = 0; i < rails_.size(); ++i) TickByOnLane(rails_[i]->OnTick());
+}
+
+void Lane::WaitOnLane(int64_t deadline_ns) {
+  MCP_ASSERT(OnThisLane());
+  if (FlushDirty(true) != 0) return;
+  if (!settling_.empty() || !ended_.empty()) return;  // a matter of another lane's round, or of our next
+  sleeping_.store(true, std::memory_order_seq_cst);
+  if (submissions_.EmptyApprox() && !has_functions_.load(std::memory_order_seq_cst)) {
+    transport_->Wait(std::min(deadline_ns, next_tick_ns_));
+  }
+  sleeping_.store(false, std::memory_order_seq_cst);
+}
+
+void Lane::AddRailOnLane(Rail* rail) {
+  rails_.push_back(rail);
+  TickByOnLane(now_ns_);
+}
+
+void Lane::RemoveRailOnLane(Rail* rail) {
+  rails_.erase(std::remove(rails_.begin(), rails_.end(), rail), rails_.end());
+}
+
+void Lane::MarkDirtyOnLane(Rail* rail) {
+  if (std::exchange(rail->dirty, true)) return;
+  dirty_.push_back(rail);
+}
+
+void Lane::ForgetOnLane(const Rail* rail) {
+  dirty_.erase(std::remove(dirty_.begin(), dirty_.end(), rail), dirty_.end());
+}
+
+void Lane::ForgetOnLane(const Landing* landing) {
+  settling_.erase(std::remove(settling_.begin(), settling_.end(), landing), settling_.end());
+}
+
+void Lane::SettleOnLane(Landing* landing) { settling_.push_back(landing); }
+
+}  // namespace mcp::internal

@@ -1,0 +1,140 @@
+// An accepted operation, from submission to completion, and the lists and pools that carry it.
+//
+// Thread rule: an Operation belongs to one lane at a time. Pools belong to a lane; a list to whoever holds it.
+#ifndef MCP_LIB_SESSION_OPERATION_H_
+#define MCP_LIB_SESSION_OPERATION_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "lib/base/assert.h"
+#include "lib/memory/region_impl.h"
+#include "lib/wire/frame.h"
+#include "mcp/completion.h"
+
+namespace mcp::internal {
+
+struct Transfer;
+// One frame to be sent and acknowledged, or a run of tiles that is cut into frames as the window allows.
+struct Operation {
+  Operation* next = nullptr;
+  FrameType type = FrameType::kPut;
+  bool replay = false;          // sent before, to be sent again
+  bool revoked = false;         // its target was taken back after it was posted
+  bool payload_hashed = false;  // payload_checksum is known
+  uint8_t resends = 0;
+  uint32_t sequence = 0;
+  uint64_t payload_checksum = 0;
+  uint64_t words[kFrameWordsMax] = {0, 0, 0};
+  const std::byte* payload = nullptr;
+  uint64_t payload_bytes = 0;
+  Transfer* transfer = nullptr;    // the larger operation that this is a part of
+  RegionImpl* region = nullptr;    // referenced; null where the payload is not a user's
+  uint32_t source_slot = kNoSlot;  // pinned in the region table: a Get that this side answers
+  OperationId id = 0;       // 0: not one that the user made
+  int64_t deadline_ns = 0;  // 0: none
+  Completion completion;
+
+  static constexpr uint32_t kNoSlot = ~uint32_t{0};
+};
+
+// First in, first out, intrusive.
+class OperationList {
+ public:
+  bool empty() const { return head_ == nullptr; }
+  uint32_t size() const { return size_; }
+  Operation* front() const { return head_; }
+
+  void PushBack(Operation* operation) {
+    operation->next = nullptr;
+    if (tail_ == nullptr) {
+      head_ = operation;
+    } else {
+      tail_->next = operation;
+    }
+    tail_ = operation;
+    ++size_;
+  }
+  void PushFront(Operation* operation) {
+    operation->next = head_;
+    head_ = operation;
+    if (tail_ == nullptr) tail_ = operation;
+    ++size_;
+  }
+  Operation* PopFront() {
+    Operation* operation = head_;
+    head_ = operation->next;
+    if (head_ == nullptr) tail_ = nullptr;
+    --size_;
+    return operation;
+  }
+  // Linear. Null if no operation satisfies the predicate.
+  template <class Predicate>
+  Operation* Remove(Predicate predicate) {
+    Operation* before = nullptr;
+    for (Operation* operation = head_; operation != nullptr; before = operation, operation = operation->next) {
+      if (!predicate(*operation)) continue;
+      (before == nullptr ? head_ : before->next) = operation->next;
+      if (tail_ == operation) tail_ = before;
+      --size_;
+      return operation;
+    }
+    return nullptr;
+  }
+
+ private:
+  Operation* head_ = nullptr;
+  Operation* tail_ = nullptr;
+  uint32_t size_ = 0;
+};
+
+// An operation of several tiles, on one or more rails. The lane that takes the last part completes it.
+struct Transfer {
+  Transfer* next = nullptr;  // in the pool
+  std::atomic<uint64_t> bytes_left{0};
+  std::atomic<int> failed{0};  // an absl::StatusCode; the first failure wins
+  uint64_t length = 0;
+  RegionImpl* region = nullptr;
+  uint32_t source_slot = Operation::kNoSlot;
+  OperationId id = 0;
+  Completion completion;
+};
+
+// Free list that grows by slabs and never shrinks: no allocation once it has seen its peak. Objects may be returned
+// to another lane's pool than they came from; slabs live as long as the pools' common owner.
+template <class T>
+class Pool {
+ public:
+  T* Get() {
+    if (free_ == nullptr) Grow();
+    T* item = free_;
+    free_ = item->next;
+    return item;
+  }
+  void Return(T* item) {
+    item->next = free_;
+    free_ = item;
+  }
+
+ private:
+  static constexpr size_t kSlab = 64;
+
+  void Grow() {
+    slabs_.push_back(std::make_unique<T[]>(kSlab));
+    for (size_t i = 0; i < kSlab; ++i) {
+      slabs_.back()[i].next = free_;
+      free_ = &slabs_.back()[i];
+    }
+  }
+
+  T* free_ = nullptr;
+  std::vector<std::unique_ptr<T[]>> slabs_;
+};
+
+}  // namespace mcp::internal
+
+#endif  // MCP_LIB_SESSION_OPERATION_H_

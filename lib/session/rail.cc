@@ -1,0 +1,215 @@
+// A rail's life: connecting, closing, and the timers that tell a dead peer from a quiet one.
+#include "lib/session/rail.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/units.h"
+#include "lib/session/session_impl.h"
+
+namespace mcp::internal {
+namespace {
+
+// Deadlines are looked at this often, so an operation may overstay its own by as much.
+constexpr int64_t kDeadlineTickNs = 5 * kNsPerMs;
+
+}  // namespace
+
+Rail::Rail(SessionImpl& session, uint16_t index, Lane& lane) : session_(session), lane_(lane), index_(index) {}
+
+bool Rail::TakePlace() {
+  const uint32_t limit = session_.outstanding_max_per_rail();
+  if (outstanding_.fetch_add(1, std::memory_order_acquire) < limit) return true;
+  GivePlaceBack();
+  return false;
+}
+
+OperationId Rail::NextId() {
+  return (uint64_t{index_} + 1) << 48 | next_id_.fetch_add(1, std::memory_order_relaxed);
+}
+
+absl::Status Rail::ConnectOnLane(absl::string_view address, absl::Span<const std::byte> hello, int64_t deadline_ns) {
+  absl::StatusOr<ConnectionId> connection = lane_.transport().Connect(address, hello, this, deadline_ns);
+  if (!connection.ok()) return connection.status();
+  connection_ = *connection;
+  state_ = State::kConnecting;
+  lane_.AddRailOnLane(this);
+  return absl::OkStatus();
+}
+
+absl::Status Rail::AcceptOnLane(std::unique_ptr<PendingConnection> pending, absl::Span<const std::byte> reply) {
+  absl::StatusOr<ConnectionId> connection = lane_.transport().Accept(std::move(pending), reply, this);
+  if (!connection.ok()) return connection.status();
+  connection_ = *connection;
+  lane_.AddRailOnLane(this);
+  state_ = State::kUp;
+  last_heard_ns_ = lane_.now_ns();
+  lane_.TickByOnLane(lane_.now_ns());
+  up_.store(true, std::memory_order_release);
+  return absl::OkStatus();
+}
+
+void Rail::OnConnected(const Event& event) {
+  if (state_ != State::kConnecting) return;
+  state_ = State::kUp;
+  last_heard_ns_ = lane_.now_ns();
+  lane_.TickByOnLane(lane_.now_ns());
+  up_.store(true, std::memory_order_release);
+  session_.OnRailConnected(*this, absl::MakeConstSpan(event.data, event.data_bytes));
+}
+
+void Rail::CloseOnLane(const absl::Status& reason) {
+  up_.store(false, std::memory_order_release);
+  switch (state_) {
+    case State::kIdle:
+      state_ = State::kDown;
+      session_.OnRailDown(*this, reason);
+      return;
+    case State::kConnecting:
+    case State::kUp:
+      state_ = State::kClosing;
+      lane_.transport().Close(connection_, reason);
+      return;
+    case State::kClosing:
+    case State::kDown:
+      return;
+  }
+}
+
+void Rail::OnClosed(const Event& event) {
+  up_.store(false, std::memory_order_release);
+  if (state_ == State::kDown) return;
+  state_ = State::kDown;
+  lane_.RemoveRailOnLane(this);
+  session_.OnRailDown(*this, event.status);
+}
+
+void Rail::EndOperationsOnLane(const absl::Status& status) {
+  // Completions may enqueue more; the session has ended, so that what they enqueue is refused at the door.
+  while (!sent_.empty()) CompleteSent(sent_.PopFront(), status);
+  while (!pending_.empty()) session_.FinishOperation(*this, pending_.PopFront(), status);
+  while (!landings_.empty()) {
+    Landing* landing = landings_.front();
+    if (landing->closing) {
+      lane_.ForgetOnLane(landing);
+    } else {
+      lane_.regions().Invalidate(landing->key);
+      landing->outcome = status;
+    }
+    CompleteLanding(landing);
+  }
+}
+
+void Rail::CloseLanding(Landing* landing, absl::Status outcome) {
+  if (landing->closing) return;
+  landing->closing = true;
+  landing->outcome = std::move(outcome);
+  lane_.regions().Invalidate(landing->key);
+  if (lane_.regions().LandingSettled(landing->key)) {
+    CompleteLanding(landing);
+  } else {
+    lane_.SettleOnLane(landing);
+  }
+}
+
+void Rail::CompleteLanding(Landing* landing) {
+  landings_.Remove(landing);
+  session_.FinishLanding(*this, landing);
+}
+
+int64_t Rail::OnTick() {
+  const int64_t now = lane_.now_ns();
+  const int64_t patience = session_.peer_timeout_ns();
+  int64_t next = now + patience / 4;
+  if (has_deadlines_) {
+    ExpireOperations();
+    next = now + kDeadlineTickNs;
+  }
+  if (index_ == 0) next = std::min(next, session_.OnHomeTick());
+  if (state_ != State::kUp) return next;
+  counters_.memory_bytes.store(MemoryBytes(), std::memory_order_relaxed);
+  const int64_t silent_ns = now - last_heard_ns_;
+  if (silent_ns >= patience) {
+    session_.Fail(session_.Error(absl::StatusCode::kUnavailable, *this,
+                                 absl::StrCat("no sign of life for ", silent_ns / kNsPerMs, " ms (peer_timeout is ",
+                                              patience / kNsPerMs, " ms)")));
+    return next;
+  }
+  if (silent_ns >= patience / 4 && now - last_ping_ns_ >= patience / 4 && PostAck(kFlagReplyWanted, 0, true)) {
+    last_ping_ns_ = now;
+  }
+  if (!sent_.empty() && now - std::max(last_progress_ns_, probe_sent_ns_) >= kProbeAfterNs) Probe();
+  if (!sent_.empty()) next = std::min(next, now + kProbeAfterNs);
+  return next;
+}
+
+// Unlike an acknowledgement it does not overtake: when it arrives, what was posted before it has arrived or is lost.
+void Rail::Probe() {
+  if (PostAck(kFlagProbe, 0, false)) probe_sent_ns_ = lane_.now_ns();
+}
+
+namespace {
+
+absl::Status Expired() { return absl::DeadlineExceededError("the operation's timeout passed"); }
+
+}  // namespace
+
+// What has not been posted ends now; what has been is the peer's to acknowledge, and ends then or with the session.
+void Rail::ExpireOperations() {
+  const int64_t now = lane_.now_ns();
+  const auto expired = [now](const Operation& operation) {
+    return operation.deadline_ns != 0 && operation.deadline_ns <= now;
+  };
+  while (Operation* operation = pending_.Remove(expired)) session_.FinishOperation(*this, operation, Expired());
+  for (Landing* landing = landings_.front(); landing != nullptr;) {
+    Landing* next = landing->next;
+    if (!landing->closing && landing->deadline_ns != 0 && landing->deadline_ns <= now) {
+      session_.WithdrawLanding(*this, landing, Expired());
+      next = landings_.front();  // a completion may have changed the list
+    }
+    landing = next;
+  }
+}
+
+bool Rail::CancelOnLane(OperationId id, const absl::Status& status) {
+  const auto named = [id](const Operation& operation) {
+    return operation.id == id || (operation.transfer != nullptr && operation.transfer->id == id);
+  };
+  bool found = false;
+  while (Operation* operation = pending_.Remove(named)) {
+    found = true;
+    session_.FinishOperation(*this, operation, status);
+  }
+  for (Landing* landing = landings_.front(); landing != nullptr; landing = landing->next) {
+    if (landing->id != id) continue;
+    session_.WithdrawLanding(*this, landing, status);
+    return true;
+  }
+  return found;
+}
+
+void Rail::CloseLandingOf(uint64_t key, absl::Status outcome) {
+  for (Landing* landing = landings_.front(); landing != nullptr; landing = landing->next) {
+    if (landing->key == key) return CloseLanding(landing, std::move(outcome));
+  }
+}
+
+RailDescription Rail::DescribeOnLane() const {
+  const ConnectionDescription connection = lane_.transport().Describe(connection_);
+  RailDescription description;
+  description.transport = lane_.transport().info().name;
+  description.device = lane_.transport().info().device;
+  description.local = connection.local_address;
+  description.remote = connection.remote_address;
+  description.lane = static_cast<int>(lane_.index());
+  description.notes = connection.notes;
+  return description;
+}
+
+uint64_t Rail::MemoryBytes() const {
+  return sizeof(Rail) + (sent_.size() + pending_.size()) * sizeof(Operation) +
+         (state_ == State::kUp ? lane_.transport().MemoryBytes(connection_) : 0);
+}
+
+}  // namespace mcp::internal

@@ -1,0 +1,215 @@
+// A rail: one transport connection of a session, with the link layer that makes it reliable.
+//
+// Sequenced frames are numbered, acknowledged cumulatively, and kept until acknowledged. A frame that never came (its
+// successor did, or a probe found it missing) makes the peer go back to it; a frame whose payload arrived damaged is
+// sent again alone, and the acknowledgement does not pass it until it is whole. Transports do neither under normal
+// conditions, so all of this costs a comparison a frame; transports/fault makes it work for its living.
+//
+// Budget of a small put: the header is written once into the lane's scratch and copied by Post; the payload is read
+// once by the checksum and once by the transport. No allocation, lock or system call here.
+//
+// Thread rule: lane only (names end in OnLane where the caller might not expect that), except where marked.
+#ifndef MCP_LIB_SESSION_RAIL_H_
+#define MCP_LIB_SESSION_RAIL_H_
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "lib/session/landing.h"
+#include "lib/session/lane.h"
+#include "lib/session/operation.h"
+#include "lib/transport/transport.h"
+#include "lib/wire/frame.h"
+#include "mcp/session.h"
+
+namespace mcp::internal {
+
+class SessionImpl;
+
+// Largest payload of one tile frame.
+inline constexpr uint64_t kTileBytesMax = uint64_t{1} << 20;
+
+// Frames without acknowledgement for this long make the rail ask what became of them.
+inline constexpr int64_t kProbeAfterNs = 200'000'000;
+// Times that one frame is sent again because its payload arrived damaged.
+inline constexpr uint8_t kResendsMax = 16;
+
+// Written by the rail's lane, read by any thread.
+struct RailCounters {
+  std::atomic<uint64_t> operations_completed{0};
+  std::atomic<uint64_t> operations_failed{0};
+  std::atomic<uint64_t> payload_bytes_sent{0};
+  std::atomic<uint64_t> payload_bytes_received{0};
+  std::atomic<uint64_t> wire_bytes_sent{0};
+  std::atomic<uint64_t> retransmitted_tiles{0};
+  std::atomic<uint64_t> checksum_failures{0};
+  std::atomic<uint64_t> memory_bytes{0};  // held by the rail, as of its last tick
+
+  static void Add(std::atomic<uint64_t>& counter, uint64_t amount) {
+    counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+  }
+};
+
+class Rail {
+ public:
+  enum class State : uint8_t {
+    kIdle,        // no connection yet
+    kConnecting,  // waiting for kConnected
+    kUp,
+    kClosing,  // waiting for kClosed
+    kDown,     // nothing touches memory on its behalf any more
+  };
+
+  Rail(SessionImpl& session, uint16_t index, Lane& lane);
+
+  SessionImpl& session() { return session_; }
+  Lane& lane() { return lane_; }
+  uint16_t index() const { return index_; }
+  bool up() const { return up_.load(std::memory_order_acquire); }  // any thread
+  State state() const { return state_; }
+  const RailCounters& counters() const { return counters_; }
+  RailCounters& counters() { return counters_; }
+
+  // Any thread: takes a place among the outstanding operations, or returns false at the limit. The operation's end
+  // gives it back.
+  bool TakePlace();
+  void GivePlaceBack() { outstanding_.fetch_sub(1, std::memory_order_release); }
+  uint32_t outstanding() const { return outstanding_.load(std::memory_order_acquire); }
+  // Any thread: names the next operation.
+  OperationId NextId();
+
+  // Lifecycle.
+  absl::Status ConnectOnLane(absl::string_view address, absl::Span<const std::byte> hello, int64_t deadline_ns);
+  absl::Status AcceptOnLane(std::unique_ptr<PendingConnection> pending, absl::Span<const std::byte> reply);
+  // Begins to close the connection; kDown follows. Repeated calls do nothing.
+  void CloseOnLane(const absl::Status& reason);
+  // The connection is gone: ends everything that was posted or waits here with `status`.
+  void EndOperationsOnLane(const absl::Status& status);
+
+  // Sending. Takes the operation over; it is posted at the end of the round.
+  void EnqueueOnLane(Operation* operation);
+  // Builds an operation without completion (a control frame).
+  Operation* NewFrame(FrameType type);
+  void Flush(bool about_to_block);
+  // Something is left that a later flush must send.
+  bool wants_flush() const;
+  // Something is left that need not wait for anything but the next round.
+  bool has_backlog() const { return backlog_; }
+  // Tells the peer about credit or a loss by the next acknowledgement.
+  void RequestAck() {
+    ack_urgent_ = true;
+    lane_.MarkDirtyOnLane(this);
+  }
+
+  void WatchDeadlines(int64_t first_ns) {
+    has_deadlines_ = true;
+    lane_.TickByOnLane(first_ns);
+  }
+
+  // Landings that this rail's lane completes.
+  void OpenLanding(Landing* landing) { landings_.PushBack(landing); }
+  // Takes the key back; the completion runs with `outcome` once nothing uses the landing.
+  void CloseLanding(Landing* landing, absl::Status outcome);
+  void CompleteLanding(Landing* landing);
+
+  // Events of the transport.
+  void OnConnected(const Event& event);
+  void OnMessage(const Event& event);
+  void OnClosed(const Event& event);
+
+  // Timers: returns when to look again.
+  int64_t OnTick();
+  // Ends an operation of this rail early, where that is possible: true if it was found.
+  bool CancelOnLane(OperationId id, const absl::Status& status);
+  // The peer took back the landing that some operations write to.
+  void RevokeOnLane(uint64_t key);
+  // Closes the landing of that key, if there is one.
+  void CloseLandingOf(uint64_t key, absl::Status outcome);
+
+  RailDescription DescribeOnLane() const;
+
+  bool dirty = false;  // the lane's
+
+ private:
+  enum class Take : uint8_t { kFrame, kDuplicate, kGap };
+
+  void CutTile();
+  bool PostBatch(uint64_t* budget);
+  bool PostReplays();
+  void BuildRequest(Operation* operation, uint32_t sequence, size_t slot);
+  void SendAckIfDue(bool about_to_block);
+  bool PostAck(uint8_t flags, uint64_t resend, bool may_overtake);
+  bool WindowOpen() const;
+
+  void Acknowledge(uint32_t acknowledged);
+  void CompleteSent(Operation* operation, const absl::Status& status);
+  void GoBack();
+  void Resend(uint32_t sequence);
+
+  void OnAckFrame(const Frame& frame);
+  Take TakeSequence(uint32_t sequence) const;
+  void Advance(uint32_t sequence);
+  void MarkDamaged(uint32_t sequence);
+  void OnDamagedHeader();
+  void ReportGap();
+  void OnSequenced(const Frame& frame, const Event& event, size_t header_bytes);
+  bool OnTile(const Frame& frame, const Event& event);
+  bool PayloadHolds(const Frame& frame, const std::byte* payload, uint64_t size);
+  uint32_t AcknowledgedByUs() const;
+
+  void ExpireOperations();
+  void Probe();
+  uint64_t MemoryBytes() const;
+
+  SessionImpl& session_;
+  Lane& lane_;
+  const uint16_t index_;
+  State state_ = State::kIdle;
+  std::atomic<bool> up_{false};
+  ConnectionId connection_ = 0;
+
+  // Sending.
+  OperationList pending_;  // not posted
+  OperationList sent_;     // posted, not acknowledged; sequences [sent front, next_sequence_)
+  uint32_t next_sequence_ = 0;
+  uint32_t replays_ = 0;  // operations of sent_ that are marked for replay
+  uint64_t bytes_in_flight_ = 0;
+  bool has_deadlines_ = false;
+  bool refused_ = false;  // the transport took less than it was given
+  bool backlog_ = false;
+
+  // Receiving.
+  uint32_t expected_ = 0;
+  static constexpr size_t kDamagedMax = 64;
+  std::array<uint32_t, kDamagedMax> damaged_;  // before expected_, to be sent again
+  size_t damaged_count_ = 0;
+  uint32_t unacknowledged_ = 0;  // frames taken since the last acknowledgement was sent
+  bool ack_waited_ = false;
+  bool ack_urgent_ = false;
+  bool go_back_wanted_ = false;
+  bool gap_reported_ = false;
+  bool reply_wanted_ = false;
+  uint32_t resend_wanted_ = 0;  // of damaged_: how many have been reported
+
+  // Liveness.
+  int64_t last_heard_ns_ = 0;
+  int64_t last_ping_ns_ = 0;
+  int64_t last_progress_ns_ = 0;
+  uint32_t damaged_headers_ = 0;
+  int64_t probe_sent_ns_ = 0;
+
+  LandingList landings_;
+  RailCounters counters_;
+
+  alignas(64) std::atomic<uint32_t> outstanding_{0};
+  std::atomic<uint64_t> next_id_{1};
+};
+
+// a comes before b, in sequence arithmetic.
+inline bool SequenceBefore(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
+
+}  // namespace mcp::internal
+
+#endif  // MCP_LIB_SESSION_RAIL_H_

@@ -1,0 +1,193 @@
+// The receiving half of a rail: frames are checked, put in order, and handed to the session.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "lib/session/rail.h"
+#include "lib/session/session_impl.h"
+#include "lib/wire/checksum.h"
+
+namespace mcp::internal {
+namespace {
+
+// Headers in a row that may arrive damaged before the rail is given up.
+constexpr uint32_t kDamagedHeadersMax = 256;
+
+}  // namespace
+
+void Rail::OnMessage(const Event& event) {
+  if (state_ != State::kUp) return;
+  last_heard_ns_ = lane_.now_ns();
+  const absl::Span<const std::byte> bytes(event.data, event.data_bytes);
+  Frame frame;
+  size_t header_bytes = 0;
+  const FrameFault fault = DecodeFrame(bytes, &frame, &header_bytes);
+  if (fault == FrameFault::kDamaged) return OnDamagedHeader();
+  if (fault == FrameFault::kViolation) return session_.FailViolation(*this, DescribeViolation(bytes).message());
+  damaged_headers_ = 0;
+  if (SequenceBefore(next_sequence_, frame.acknowledged)) {
+    return session_.FailViolation(*this, absl::StrCat(FrameTypeName(frame.type), " frame: acknowledged ",
+                                                      frame.acknowledged, " is beyond ", next_sequence_, " sent"));
+  }
+  Acknowledge(frame.acknowledged);
+  if (!IsSequenced(frame.type)) return OnAckFrame(frame);
+  switch (TakeSequence(frame.sequence)) {
+    case Take::kDuplicate:
+      ++unacknowledged_;
+      return lane_.MarkDirtyOnLane(this);
+    case Take::kGap:
+      return ReportGap();
+    case Take::kFrame:
+      return OnSequenced(frame, event, header_bytes);
+  }
+}
+
+void Rail::OnDamagedHeader() {
+  RailCounters::Add(counters_.checksum_failures, 1);
+  if (++damaged_headers_ > kDamagedHeadersMax) {
+    return session_.Fail(session_.Error(absl::StatusCode::kDataLoss, *this,
+                                        absl::StrCat(damaged_headers_, " frames in a row arrived damaged")));
+  }
+  ReportGap();
+}
+
+void Rail::ReportGap() {
+  if (gap_reported_) return;
+  gap_reported_ = true;
+  go_back_wanted_ = true;
+  lane_.MarkDirtyOnLane(this);
+}
+
+void Rail::OnAckFrame(const Frame& frame) {
+  session_.OnCredit(*this, frame.ack.credit);
+  if ((frame.flags & kFlagGoBack) != 0) GoBack();
+  if ((frame.flags & kFlagResend) != 0) Resend(static_cast<uint32_t>(frame.ack.resend));
+  if ((frame.flags & kFlagReplyWanted) != 0) {
+    reply_wanted_ = true;
+    lane_.MarkDirtyOnLane(this);
+  }
+  if ((frame.flags & kFlagProbe) != 0) {
+    gap_reported_ = false;
+    resend_wanted_ = 0;
+    if (SequenceBefore(expected_, frame.sequence)) {
+      ReportGap();
+    } else {
+      reply_wanted_ = true;
+      lane_.MarkDirtyOnLane(this);
+    }
+  }
+}
+
+Rail::Take Rail::TakeSequence(uint32_t sequence) const {
+  if (sequence == expected_) return Take::kFrame;
+  if (!SequenceBefore(sequence, expected_)) return Take::kGap;
+  const auto end = damaged_.begin() + static_cast<ptrdiff_t>(damaged_count_);
+  return std::find(damaged_.begin(), end, sequence) == end ? Take::kDuplicate : Take::kFrame;
+}
+
+void Rail::Advance(uint32_t sequence) {
+  if (sequence == expected_) {
+    ++expected_;
+    gap_reported_ = false;
+  } else {
+    const auto end = damaged_.begin() + static_cast<ptrdiff_t>(damaged_count_);
+    const auto found = std::find(damaged_.begin(), end, sequence);
+    if (found - damaged_.begin() < static_cast<ptrdiff_t>(resend_wanted_)) --resend_wanted_;
+    std::move(found + 1, end, found);
+    --damaged_count_;
+  }
+  ++unacknowledged_;
+  lane_.MarkDirtyOnLane(this);
+}
+
+// The frame was there but its payload was not whole: ask for that one again.
+void Rail::MarkDamaged(uint32_t sequence) {
+  RailCounters::Add(counters_.checksum_failures, 1);
+  if (sequence == expected_) {
+    if (damaged_count_ == kDamagedMax) return ReportGap();
+    damaged_[damaged_count_++] = sequence;
+    ++expected_;
+    gap_reported_ = false;
+  } else {
+    // Damaged once more: report it once more.
+    const auto end = damaged_.begin() + static_cast<ptrdiff_t>(damaged_count_);
+    std::rotate(std::find(damaged_.begin(), end, sequence), end - 1, end);
+    resend_wanted_ = std::min<uint32_t>(resend_wanted_, static_cast<uint32_t>(damaged_count_ - 1));
+  }
+  lane_.MarkDirtyOnLane(this);
+}
+
+uint32_t Rail::AcknowledgedByUs() const {
+  uint32_t acknowledged = expected_;
+  for (size_t i = 0; i < damaged_count_; ++i) {
+    if (SequenceBefore(damaged_[i], acknowledged)) acknowledged = damaged_[i];
+  }
+  return acknowledged;
+}
+
+bool Rail::PayloadHolds(const Frame& frame, const std::byte* payload, uint64_t size) {
+  if (size != frame.payload_bytes) return false;
+  return (frame.flags & kFlagPayloadChecked) == 0 || Checksum(payload, size) == frame.payload_checksum;
+}
+
+void Rail::OnSequenced(const Frame& frame, const Event& event, size_t header_bytes) {
+  if (event.write == Event::Write::kRefused) return session_.FailViolation(*this, event.status.message());
+  if ((frame.type == FrameType::kTile) != (event.write != Event::Write::kNone)) {
+    return session_.FailViolation(*this, absl::StrCat(FrameTypeName(frame.type), " frame came ",
+                                                      frame.type == FrameType::kTile ? "without" : "with", " a write"));
+  }
+  const std::byte* payload = event.data + header_bytes;
+  const uint64_t payload_bytes = event.data_bytes - header_bytes;
+  switch (frame.type) {
+    case FrameType::kPut:
+      if (!PayloadHolds(frame, payload, payload_bytes)) return MarkDamaged(frame.sequence);
+      if (!session_.OnPut(*this, frame, payload)) return;
+      break;
+    case FrameType::kTile:
+      if (!OnTile(frame, event)) return;
+      break;
+    case FrameType::kEager:
+    case FrameType::kClose:
+      // In order or not at all: matching and closing depend on it.
+      if (frame.sequence != expected_ || !PayloadHolds(frame, payload, payload_bytes)) {
+        RailCounters::Add(counters_.checksum_failures, 1);
+        return ReportGap();
+      }
+      Advance(frame.sequence);
+      return session_.OnOrdered(*this, frame, payload);
+    default:
+      Advance(frame.sequence);
+      return session_.OnOrdered(*this, frame, nullptr);
+  }
+  RailCounters::Add(counters_.payload_bytes_received, frame.payload_bytes);
+  Advance(frame.sequence);
+}
+
+// Verifies what the transport has placed, while it is in the cache. False if the frame is not to be taken.
+bool Rail::OnTile(const Frame& frame, const Event& event) {
+  if (event.write == Event::Write::kStale) return true;
+  const Resolved resolved =
+      lane_.regions().Resolve(frame.put.key, frame.put.offset, frame.payload_bytes, kAccessRemoteWrite);
+  if (resolved.outcome == Resolved::Outcome::kStale) return true;
+  if (resolved.outcome == Resolved::Outcome::kRefused) {
+    session_.FailViolation(*this, lane_.regions()
+                                      .DescribeRefusal(frame.put.key, frame.put.offset, frame.payload_bytes,
+                                                       kAccessRemoteWrite)
+                                      .message());
+    return false;
+  }
+  if (resolved.owner == nullptr) {
+    if (PayloadHolds(frame, resolved.address, frame.payload_bytes)) return true;
+    MarkDamaged(frame.sequence);
+    return false;
+  }
+  if (!lane_.regions().TryPin(resolved.slot, frame.put.key)) return true;
+  const bool holds = PayloadHolds(frame, resolved.address, frame.payload_bytes);
+  if (!holds) {
+    lane_.regions().Unpin(resolved.slot);
+    MarkDamaged(frame.sequence);
+    return false;
+  }
+  return session_.OnLanded(*this, static_cast<Landing*>(resolved.owner), resolved.slot, frame.payload_bytes);
+}
+
+}  // namespace mcp::internal

@@ -1,0 +1,269 @@
+// The sending half of a rail: pending operations become frames, frames wait for their acknowledgement.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/session/rail.h"
+#include "lib/session/session_impl.h"
+#include "lib/wire/checksum.h"
+
+namespace mcp::internal {
+namespace {
+
+// Frames that may be unacknowledged on one rail; far under half the sequence space.
+constexpr uint32_t kFramesInFlightMax = 8192;
+// Tiles' payload that may be unacknowledged on one rail: 100 Gb/s for 2.6 ms.
+constexpr uint64_t kBytesInFlightMax = uint64_t{32} << 20;
+// Payload that one flush hands over before the lane looks at its events again.
+constexpr uint64_t kFlushBytesMax = uint64_t{4} << 20;
+// Payload that is hashed before the first of it is posted: the path should not wait for the hashing of a whole batch.
+constexpr uint64_t kBatchBytesMax = uint64_t{512} << 10;
+// An acknowledgement that could travel with a frame of ours waits one round, unless this many frames wait for it.
+constexpr uint32_t kAckFramesMax = 32;
+
+bool CarriesPayload(FrameType type) {
+  return type == FrameType::kPut || type == FrameType::kTile || type == FrameType::kEager || type == FrameType::kClose;
+}
+
+absl::Status Revoked() { return absl::CancelledError("the receiver took its buffer back"); }
+
+}  // namespace
+
+void Rail::EnqueueOnLane(Operation* operation) {
+  if (operation->deadline_ns != 0) WatchDeadlines(operation->deadline_ns);
+  pending_.PushBack(operation);
+  lane_.MarkDirtyOnLane(this);
+}
+
+Operation* Rail::NewFrame(FrameType type) {
+  Operation* operation = lane_.operations().Get();
+  *operation = Operation{};
+  operation->type = type;
+  return operation;
+}
+
+bool Rail::WindowOpen() const {
+  return sent_.size() < kFramesInFlightMax && bytes_in_flight_ < kBytesInFlightMax;
+}
+
+bool Rail::wants_flush() const {
+  return backlog_ || refused_ || replays_ > 0 || unacknowledged_ > 0 || ack_urgent_ || reply_wanted_ ||
+         go_back_wanted_ || resend_wanted_ < damaged_count_;
+}
+
+void Rail::Flush(bool about_to_block) {
+  backlog_ = false;
+  refused_ = false;
+  if (state_ != State::kUp) return;
+  uint64_t budget = kFlushBytesMax;
+  if (replays_ == 0 || PostReplays()) {
+    while (!pending_.empty() && WindowOpen()) {
+      if (budget == 0) {
+        backlog_ = true;
+        break;
+      }
+      if (!PostBatch(&budget)) {
+        refused_ = true;
+        break;
+      }
+    }
+  } else {
+    refused_ = true;
+  }
+  SendAckIfDue(about_to_block);
+}
+
+// Takes a tile off the run that heads the pending list. Its last tile is the run itself.
+void Rail::CutTile() {
+  Operation* run = pending_.front();
+  Operation* tile = NewFrame(FrameType::kTile);
+  tile->words[0] = run->words[0];
+  tile->words[1] = run->words[1];
+  tile->payload = run->payload;
+  tile->payload_bytes = kTileBytesMax;
+  tile->transfer = run->transfer;
+  run->words[1] += kTileBytesMax;
+  run->payload += kTileBytesMax;
+  run->payload_bytes -= kTileBytesMax;
+  pending_.PushFront(tile);
+}
+
+void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
+  const bool payload = CarriesPayload(operation->type);
+  Frame frame;
+  frame.type = operation->type;
+  frame.sequence = sequence;
+  frame.acknowledged = AcknowledgedByUs();
+  frame.payload_bytes = operation->payload_bytes;
+  std::copy(std::begin(operation->words), std::end(operation->words), frame.words);
+  if (payload && session_.checksum()) {
+    if (!operation->payload_hashed) {
+      operation->payload_checksum = Checksum(operation->payload, operation->payload_bytes);
+      operation->payload_hashed = true;
+    }
+    frame.flags |= kFlagPayloadChecked;
+    frame.payload_checksum = operation->payload_checksum;
+  }
+  std::byte* header = lane_.batch_header(slot);
+  WorkRequest& request = lane_.batch()[slot];
+  request.kind = operation->type == FrameType::kTile ? WorkRequest::Kind::kWrite : WorkRequest::Kind::kMessage;
+  request.signaled = false;
+  request.may_overtake = false;
+  request.connection = connection_;
+  request.header = header;
+  request.header_bytes = static_cast<uint32_t>(EncodeFrame(frame, header));
+  request.payload = payload ? operation->payload : nullptr;
+  request.payload_bytes = payload ? operation->payload_bytes : 0;
+  request.key = operation->words[0];
+  request.offset = operation->words[1];
+}
+
+// Posts up to a batch from the head of the pending list. False when the transport refused some of it.
+bool Rail::PostBatch(uint64_t* budget) {
+  std::array<Operation*, Lane::kBatchMax> operations;
+  size_t count = 0;
+  uint64_t bytes = 0;
+  while (count < Lane::kBatchMax && bytes < kBatchBytesMax && !pending_.empty() &&
+         sent_.size() + count < kFramesInFlightMax) {
+    const Operation* front = pending_.front();
+    if (front->type == FrameType::kTile && front->payload_bytes > kTileBytesMax) CutTile();
+    Operation* operation = pending_.PopFront();
+    BuildRequest(operation, next_sequence_ + static_cast<uint32_t>(count), count);
+    if (operation->type == FrameType::kTile) bytes += operation->payload_bytes;
+    operations[count++] = operation;
+  }
+  const size_t taken = lane_.transport().Post(absl::MakeConstSpan(lane_.batch().data(), count));
+  uint64_t wire_bytes = 0;
+  uint64_t payload_bytes = 0;
+  for (size_t i = 0; i < taken; ++i) {
+    Operation* operation = operations[i];
+    operation->sequence = next_sequence_++;
+    if (operation->type == FrameType::kTile) bytes_in_flight_ += operation->payload_bytes;
+    payload_bytes += lane_.batch()[i].payload_bytes;
+    wire_bytes += lane_.batch()[i].header_bytes;
+    if (sent_.empty()) last_progress_ns_ = lane_.now_ns();
+    sent_.PushBack(operation);
+  }
+  for (size_t i = count; i > taken; --i) pending_.PushFront(operations[i - 1]);
+  if (taken > 0) {
+    unacknowledged_ = 0;
+    ack_waited_ = false;
+    RailCounters::Add(counters_.payload_bytes_sent, payload_bytes);
+    RailCounters::Add(counters_.wire_bytes_sent, wire_bytes + payload_bytes);
+    lane_.TickByOnLane(lane_.now_ns() + kProbeAfterNs);
+  }
+  *budget -= std::min(*budget, bytes);
+  return taken == count;
+}
+
+// Sends marked frames again, in their order and one by one: this is not a path that needs to be fast.
+bool Rail::PostReplays() {
+  for (Operation* operation = sent_.front(); operation != nullptr && replays_ > 0; operation = operation->next) {
+    if (!operation->replay) continue;
+    BuildRequest(operation, operation->sequence, 0);
+    if (lane_.transport().Post(absl::MakeConstSpan(lane_.batch().data(), 1)) == 0) return false;
+    operation->replay = false;
+    --replays_;
+    if (operation->type == FrameType::kTile) RailCounters::Add(counters_.retransmitted_tiles, 1);
+    const WorkRequest& request = lane_.batch()[0];
+    RailCounters::Add(counters_.wire_bytes_sent, request.header_bytes + request.payload_bytes);
+  }
+  return true;
+}
+
+void Rail::SendAckIfDue(bool about_to_block) {
+  while (resend_wanted_ < damaged_count_) {
+    if (!PostAck(kFlagResend, damaged_[resend_wanted_], true)) return;
+    ++resend_wanted_;
+  }
+  if (go_back_wanted_) {
+    if (!PostAck(kFlagGoBack, 0, true)) return;
+    go_back_wanted_ = false;
+  }
+  const bool at_once = ack_urgent_ || reply_wanted_ || unacknowledged_ >= kAckFramesMax;
+  if (!at_once && unacknowledged_ == 0) return;
+  if (!at_once && !about_to_block && !ack_waited_) {
+    ack_waited_ = true;
+    return;
+  }
+  if (!PostAck(0, 0, true)) return;
+  ack_urgent_ = false;
+  reply_wanted_ = false;
+}
+
+bool Rail::PostAck(uint8_t flags, uint64_t resend, bool may_overtake) {
+  Frame frame;
+  frame.type = FrameType::kAck;
+  frame.flags = flags;
+  frame.sequence = next_sequence_;
+  frame.acknowledged = AcknowledgedByUs();
+  frame.ack.credit = session_.CreditToReport(index_);
+  frame.ack.resend = resend;
+  std::byte header[kFrameHeaderBytesMax];
+  WorkRequest request;
+  request.may_overtake = may_overtake;
+  request.connection = connection_;
+  request.header = header;
+  request.header_bytes = static_cast<uint32_t>(EncodeFrame(frame, header));
+  if (lane_.transport().Post(absl::MakeConstSpan(&request, 1)) == 0) {
+    refused_ = true;
+    return false;
+  }
+  RailCounters::Add(counters_.wire_bytes_sent, request.header_bytes);
+  unacknowledged_ = 0;
+  ack_waited_ = false;
+  return true;
+}
+
+void Rail::Acknowledge(uint32_t acknowledged) {
+  if (sent_.empty() || !SequenceBefore(sent_.front()->sequence, acknowledged)) return;
+  last_progress_ns_ = lane_.now_ns();
+  // Completions may enqueue more, which goes to pending_ only.
+  while (!sent_.empty() && SequenceBefore(sent_.front()->sequence, acknowledged)) {
+    CompleteSent(sent_.PopFront(), absl::OkStatus());
+  }
+  if (!pending_.empty()) lane_.MarkDirtyOnLane(this);
+}
+
+void Rail::CompleteSent(Operation* operation, const absl::Status& status) {
+  if (operation->type == FrameType::kTile) bytes_in_flight_ -= operation->payload_bytes;
+  if (operation->replay) --replays_;
+  session_.FinishOperation(*this, operation, status.ok() && operation->revoked ? Revoked() : status);
+}
+
+void Rail::RevokeOnLane(uint64_t key) {
+  const auto writes_there = [key](const Operation& operation) {
+    return operation.type == FrameType::kTile && operation.words[0] == key;
+  };
+  while (Operation* operation = pending_.Remove(writes_there)) session_.FinishOperation(*this, operation, Revoked());
+  for (Operation* operation = sent_.front(); operation != nullptr; operation = operation->next) {
+    if (writes_there(*operation)) operation->revoked = true;
+  }
+}
+
+void Rail::GoBack() {
+  for (Operation* operation = sent_.front(); operation != nullptr; operation = operation->next) {
+    if (operation->replay) continue;
+    operation->replay = true;
+    ++replays_;
+  }
+  if (replays_ > 0) lane_.MarkDirtyOnLane(this);
+}
+
+void Rail::Resend(uint32_t sequence) {
+  for (Operation* operation = sent_.front(); operation != nullptr; operation = operation->next) {
+    if (operation->sequence != sequence || operation->replay) continue;
+    if (++operation->resends > kResendsMax) {
+      session_.Fail(session_.Error(absl::StatusCode::kDataLoss, *this,
+                                   absl::StrCat(FrameTypeName(operation->type), " frame ", sequence, " arrived damaged ",
+                                                kResendsMax, " times")));
+      return;
+    }
+    operation->replay = true;
+    ++replays_;
+    lane_.MarkDirtyOnLane(this);
+    return;
+  }
+}
+
+}  // namespace mcp::internal

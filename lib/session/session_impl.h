@@ -1,0 +1,241 @@
+// What stands behind mcp::Session: rails, matching, credits, and the end of all of it.
+//
+// Where state lives: a rail and what was posted on it belong to the rail's lane; matching, credits and sends that wait
+// for their grant belong to the home lane (rail 0's); what every thread reads is atomic or set before the session
+// opens. Operations started on one of the session's lanes stay there; others cross by the lane's queue.
+//
+// The end, in three steps, so that no memory is touched after its completion: every rail closes its connection; when
+// all are down, each rail's lane ends what was posted there; then the home lane ends what waited to be matched, runs
+// the end handler and lets go of the session.
+#ifndef MCP_LIB_SESSION_SESSION_IMPL_H_
+#define MCP_LIB_SESSION_SESSION_IMPL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "lib/session/grant_table.h"
+#include "lib/session/lane.h"
+#include "lib/session/matcher.h"
+#include "lib/session/rail.h"
+#include "lib/wire/hello.h"
+#include "mcp/session.h"
+
+namespace mcp::internal {
+
+// What a session holds of its peer's messages that no receive has matched yet, at most; each costs a little more than
+// its bytes.
+inline constexpr uint64_t kEagerCreditBytes = uint64_t{4} << 20;
+// From here on a transfer is spread over the rails.
+inline constexpr uint64_t kStripeBytesMin = uint64_t{4} << 20;
+
+// What a session needs of its engine.
+class SessionHost {
+ public:
+  virtual ~SessionHost() = default;
+  virtual Lane& lane(uint32_t index) = 0;
+  virtual uint32_t lane_count() const = 0;
+  virtual uint64_t engine_id() const = 0;
+  virtual Logger& logger() = 0;
+  virtual std::vector<Fallback> Fallbacks() const = 0;
+  // The session has ended and nothing refers to it any more but handles.
+  virtual void Reclaim(SessionImpl* session) = 0;
+};
+
+class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
+ public:
+  using OpenCallback = absl::AnyInvocable<void(absl::StatusOr<std::shared_ptr<SessionImpl>>) &&>;
+  using EndHandler = absl::AnyInvocable<void(absl::Status) &&>;
+
+  // `rails` is the number this side wants or allows; `token` names the session (0 until the acceptor has named it).
+  SessionImpl(SessionHost& host, const SessionOptions& options, uint32_t home_lane, uint16_t rails, uint64_t token,
+              std::string peer);
+
+  // Lifecycle, any thread.
+  void Connect(std::string address, OpenCallback opened);
+  // The acceptor's: settles what both sides want from the peer's hello, and takes the peer in on the rail's lane.
+  void Negotiate(const Hello& hello);
+  void AcceptRail(uint16_t rail, std::unique_ptr<PendingConnection> pending, OpenCallback accepted);
+  Hello MakeHello(uint16_t rail) const;
+  void Close(Completion completion);
+  // Ends the session with an error; the first one counts.
+  void Fail(const absl::Status& status);
+  void FailViolation(const Rail& rail, absl::string_view what);
+  absl::Status Error(absl::StatusCode code, const Rail& rail, absl::string_view what) const;
+
+  // Operations, any thread. Slices and remote ranges have been checked.
+  struct Local {
+    RegionImpl* region = nullptr;
+    std::byte* data = nullptr;
+    uint64_t length = 0;
+  };
+  absl::StatusOr<OperationId> Put(Local local, uint64_t key, uint64_t offset, Completion completion,
+                                  OperationOptions options);
+  absl::StatusOr<OperationId> Get(Local local, uint64_t key, uint64_t offset, Completion completion,
+                                  OperationOptions options);
+  absl::StatusOr<OperationId> Send(uint64_t tag, Local local, Completion completion, OperationOptions options);
+  absl::StatusOr<OperationId> Receive(uint64_t tag, Local local, Completion completion, ReceiveOptions options);
+  absl::Status Cancel(OperationId id);
+
+  absl::Status status() const;
+  void OnEnd(EndHandler handler);
+  SessionDescription Describe() const;
+  SessionStatistics Statistics() const;
+
+  bool ended() const { return ended_.load(std::memory_order_acquire); }
+  bool checksum() const { return checksum_; }
+  uint16_t rail_count() const { return rail_count_; }
+  Rail& rail(uint16_t index) { return *rails_[index]; }
+  uint64_t token() const { return token_; }
+  const std::string& peer() const { return peer_; }
+  uint32_t outstanding_max_per_rail() const { return outstanding_max_per_rail_; }
+  int64_t peer_timeout_ns() const { return peer_timeout_ns_; }
+
+  // For lanes.
+  static void Take(Lane& lane, Submission&& submission);
+
+  // For rails; on the rail's lane.
+  void OnRailConnected(Rail& rail, absl::Span<const std::byte> reply);
+  void OnRailDown(Rail& rail, const absl::Status& status);
+  bool OnPut(Rail& rail, const Frame& frame, const std::byte* payload);
+  // The landing's slot is pinned; this unpins it.
+  bool OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t bytes);
+  // Frames whose order counts.
+  void OnOrdered(Rail& rail, const Frame& frame, const std::byte* payload);
+  void OnCredit(Rail& rail, uint64_t credit);
+  uint64_t CreditToReport(uint16_t rail);
+  int64_t OnHomeTick();
+  void FinishOperation(Rail& rail, Operation* operation, const absl::Status& status);
+  void FinishLanding(Rail& rail, Landing* landing);
+  // Runs a completion, after giving back the operation's place so that it can start another.
+  void Complete(Lane::Ended ended);
+  // Closes a landing whose peer may still be sending, and tells it.
+  void WithdrawLanding(Rail& rail, Landing* landing, const absl::Status& status);
+
+ private:
+  enum class Phase : uint8_t { kOpening, kOpen, kClosing };
+
+  // Acceptance.
+  absl::Status Admit() const;
+  absl::StatusOr<Rail*> ChooseRail();
+  int64_t DeadlineOf(std::chrono::milliseconds timeout) const;
+  absl::Status SubmitOrReturn(Rail& rail, Submission&& submission);
+  uint32_t NextRailIndex();
+
+  // One-sided work, on the rail's lane.
+  void StartPut(Rail& rail, Submission&& submission);
+  void StartGet(Rail& rail, Submission&& submission);
+  void OnGet(Rail& rail, const Frame& frame);
+  // Sends the operation's payload to (key, offset) at the peer, over one rail or striped over all.
+  void StartWrite(Rail& rail, Operation* operation);
+  void Stripe(Rail& rail, Operation* operation);
+  Transfer* MakeTransfer(Lane& lane, Operation* operation);
+  struct Part {
+    Transfer* transfer = nullptr;
+    const std::byte* local = nullptr;
+    uint64_t length = 0;
+    uint64_t key = 0;
+    uint64_t offset = 0;
+    int64_t deadline_ns = 0;
+  };
+  void SubmitPart(Rail& carrier, Part part);
+  void EnqueuePart(Rail& rail, const Part& part);
+  // The operation as the only part of a transfer, by a rail of another lane.
+  void SendWhole(Rail& carrier, Operation* operation);
+  void FinishPart(Rail& rail, Transfer* transfer, uint64_t bytes, const absl::Status& status);
+
+  // Messages, on the home lane.
+  void StartSend(Submission&& submission);
+  void StartReceive(Submission&& submission);
+  void StartMatched(Operation* operation);
+  bool HoldUnexpected(uint64_t cost);
+  bool CreditAllows(const Operation& operation) const;
+  void SpendCredit(Operation* operation);
+  void ReturnCredit(uint64_t cost);
+  void OnEager(const Frame& frame, const std::byte* payload);
+  void OnRequest(const Frame& frame);
+  void OnGrant(const Frame& frame);
+  void OnRevoke(const Frame& frame);
+  void OnWithdraw(const Frame& frame);
+  void OnAbandon(const Frame& frame);
+  void Grant(PostedReceive* receive, uint64_t tag, uint64_t length, uint64_t transfer);
+  void FinishReceive(PostedReceive* receive, absl::Status status, uint64_t bytes, uint64_t tag);
+  void OnPeerClose();
+  bool CancelOnHome(OperationId id, const absl::Status& status);
+  void ExpireOnHome();
+  void WithdrawSend(uint64_t transfer, const absl::Status& status);
+
+  // Opening and the end.
+  void ConnectRail(Rail& rail);
+  void Open();
+  void CloseIfDrained();
+  void OnCloseAcknowledged();
+  void RunCloser(Completion completion);
+  void EndRail(Rail& rail);
+  void EndHome();
+  void ReclaimWhenUnused();
+  uint64_t Activity() const;
+  uint64_t Outstanding() const;
+  Rail& home() { return *rails_[0]; }
+
+  SessionHost& host_;
+  const SessionOptions options_;
+  Lane& home_lane_;
+  std::string peer_;
+  uint64_t token_;
+  uint16_t rail_count_;
+  bool checksum_;
+  int64_t peer_timeout_ns_;
+  uint32_t outstanding_max_per_rail_;
+  uint64_t eager_bytes_max_;
+  uint64_t peer_credit_bytes_ = 0;      // what the peer holds for us unmatched, at most
+  uint32_t peer_outstanding_max_ = 0;
+  std::string address_;  // the connecting side's
+  int64_t connect_deadline_ns_ = 0;
+  std::vector<std::unique_ptr<Rail>> rails_;
+
+  std::atomic<Phase> phase_{Phase::kOpening};
+  std::atomic<bool> ended_{false};
+  std::atomic<bool> peer_closed_{false};
+  std::atomic<uint32_t> rails_connected_{0};
+  std::atomic<uint32_t> rails_down_{0};
+  std::atomic<uint32_t> rails_finished_{0};
+  std::atomic<uint32_t> next_rail_{0};
+  std::atomic<uint32_t> home_outstanding_{0};
+  std::atomic<uint64_t> next_home_id_{1};
+  std::atomic<uint32_t> answering_{0};  // gets of the peer that this side is answering
+
+  mutable std::mutex mutex_;  // the members below: set rarely
+  absl::Status end_status_;
+  EndHandler end_handler_;
+  bool finished_ = false;
+  OpenCallback opened_;
+  std::vector<Completion> closers_;
+  std::vector<RailDescription> descriptions_;
+
+  // Home lane.
+  Matcher matcher_;
+  OperationList waiting_for_credit_;
+  GrantTable granting_;
+  uint64_t credit_spent_ = 0;     // cost of the messages sent
+  uint64_t credit_returned_ = 0;  // what the peer says it has matched of that
+  uint64_t matched_ = 0;          // cost of the peer's messages that were matched here
+  uint64_t matched_reported_ = 0;
+  uint64_t unexpected_cost_ = 0;  // of the peer's messages that wait for a receive
+  bool close_sent_ = false;
+  bool closed_cleanly_ = false;
+  uint64_t last_activity_ = 0;
+  bool home_deadlines_ = false;
+  int64_t idle_since_ns_ = 0;
+};
+
+}  // namespace mcp::internal
+
+#endif  // MCP_LIB_SESSION_SESSION_IMPL_H_

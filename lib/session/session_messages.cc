@@ -1,0 +1,321 @@
+// Two-sided messages, on the home lane: small ones go eagerly against credit, large ones are announced, matched by the
+// receiver, and then written straight into the buffer that they were matched with.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/session/session_impl.h"
+
+namespace mcp::internal {
+namespace {
+
+// What a message that waits at the receiver costs beside its bytes: its place in the lists.
+constexpr uint64_t kMessageCost = 64;
+// Report what was matched once this share of the credit has gathered.
+constexpr uint64_t kCreditReports = 4;
+
+uint64_t Cost(FrameType type, uint64_t length) { return kMessageCost + (type == FrameType::kEager ? length : 0); }
+
+absl::Status TooLong(uint64_t message_bytes, uint64_t buffer_bytes) {
+  return absl::OutOfRangeError(
+      absl::StrCat("a message of ", message_bytes, " bytes met a receive buffer of ", buffer_bytes));
+}
+
+}  // namespace
+
+void SessionImpl::StartSend(Submission&& submission) {
+  const bool small = submission.length <= eager_bytes_max_;
+  Operation* operation = home().NewFrame(small ? FrameType::kEager : FrameType::kRequest);
+  operation->words[0] = submission.tag;
+  operation->payload = submission.local;
+  operation->payload_bytes = submission.length;
+  operation->region = submission.region;
+  operation->id = submission.id;
+  operation->deadline_ns = submission.deadline_ns;
+  operation->completion = std::move(submission.completion);
+  if (operation->deadline_ns != 0) {
+    home_deadlines_ = true;
+    home().WatchDeadlines(operation->deadline_ns);
+  }
+  // Behind those that wait: messages of one tag are matched in the order of their sends.
+  if (!waiting_for_credit_.empty() || !CreditAllows(*operation)) return waiting_for_credit_.PushBack(operation);
+  SpendCredit(operation);
+}
+
+bool SessionImpl::CreditAllows(const Operation& operation) const {
+  const uint64_t spent = credit_spent_ - credit_returned_ + Cost(operation.type, operation.payload_bytes);
+  return spent <= peer_credit_bytes_;
+}
+
+void SessionImpl::SpendCredit(Operation* operation) {
+  credit_spent_ += Cost(operation->type, operation->payload_bytes);
+  if (operation->type == FrameType::kEager) return home().EnqueueOnLane(operation);
+  // The operation waits for its grant under a name; a frame of its own announces it.
+  const uint64_t transfer = granting_.Add(operation);
+  Operation* request = home().NewFrame(FrameType::kRequest);
+  request->words[0] = operation->words[0];
+  request->words[1] = transfer;
+  request->payload_bytes = operation->payload_bytes;
+  home().EnqueueOnLane(request);
+}
+
+void SessionImpl::OnCredit(Rail& rail, uint64_t credit) {
+  if (rail.index() != 0) return;
+  if (credit > credit_spent_) {
+    return FailViolation(rail, absl::StrCat("ack frame: credit ", credit, " is beyond ", credit_spent_, " spent"));
+  }
+  if (credit <= credit_returned_) return;  // late or repeated
+  credit_returned_ = credit;
+  while (!waiting_for_credit_.empty() && CreditAllows(*waiting_for_credit_.front())) {
+    SpendCredit(waiting_for_credit_.PopFront());
+  }
+}
+
+void SessionImpl::ReturnCredit(uint64_t cost) {
+  matched_ += cost;
+  if (matched_ - matched_reported_ >= kEagerCreditBytes / kCreditReports) home().RequestAck();
+}
+
+uint64_t SessionImpl::CreditToReport(uint16_t rail) {
+  if (rail != 0) return 0;
+  matched_reported_ = matched_;
+  return matched_;
+}
+
+void SessionImpl::OnOrdered(Rail& rail, const Frame& frame, const std::byte* payload) {
+  if (frame.type == FrameType::kGet) return OnGet(rail, frame);
+  if (rail.index() != 0) {
+    return FailViolation(rail, absl::StrCat(FrameTypeName(frame.type), " frame: belongs on rail 0"));
+  }
+  switch (frame.type) {
+    case FrameType::kEager:
+      return OnEager(frame, payload);
+    case FrameType::kRequest:
+      return OnRequest(frame);
+    case FrameType::kGrant:
+      return OnGrant(frame);
+    case FrameType::kRevoke:
+      return OnRevoke(frame);
+    case FrameType::kWithdraw:
+      return OnWithdraw(frame);
+    case FrameType::kAbandon:
+      return OnAbandon(frame);
+    case FrameType::kClose:
+      return OnPeerClose();
+    default:
+      return;
+  }
+}
+
+void SessionImpl::OnEager(const Frame& frame, const std::byte* payload) {
+  const uint64_t cost = Cost(FrameType::kEager, frame.payload_bytes);
+  const uint64_t tag = frame.eager.tag;
+  RailCounters::Add(home().counters().payload_bytes_received, frame.payload_bytes);
+  if (PostedReceive* receive = matcher_.Match(tag); receive != nullptr) {
+    ReturnCredit(cost);
+    if (frame.payload_bytes > receive->length) {
+      return FinishReceive(receive, TooLong(frame.payload_bytes, receive->length), 0, tag);
+    }
+    std::memcpy(receive->local, payload, frame.payload_bytes);
+    return FinishReceive(receive, absl::OkStatus(), frame.payload_bytes, tag);
+  }
+  if (!HoldUnexpected(cost)) return;
+  UnexpectedMessage* message = matcher_.NewUnexpected();
+  message->tag = tag;
+  message->length = frame.payload_bytes;
+  message->bytes = std::make_unique_for_overwrite<std::byte[]>(frame.payload_bytes);
+  std::memcpy(message->bytes.get(), payload, frame.payload_bytes);
+  matcher_.Add(message);
+}
+
+// The peer may make this side hold no more than it was granted credit for.
+bool SessionImpl::HoldUnexpected(uint64_t cost) {
+  if (unexpected_cost_ + cost > kEagerCreditBytes) {
+    FailViolation(home(), absl::StrCat("unmatched messages of ", unexpected_cost_ + cost, " bytes exceed the credit of ",
+                                       kEagerCreditBytes));
+    return false;
+  }
+  unexpected_cost_ += cost;
+  return true;
+}
+
+void SessionImpl::OnRequest(const Frame& frame) {
+  const uint64_t cost = Cost(FrameType::kRequest, 0);
+  if (PostedReceive* receive = matcher_.Match(frame.request.tag); receive != nullptr) {
+    ReturnCredit(cost);
+    return Grant(receive, frame.request.tag, frame.payload_bytes, frame.request.transfer);
+  }
+  if (!HoldUnexpected(cost)) return;
+  UnexpectedMessage* message = matcher_.NewUnexpected();
+  message->tag = frame.request.tag;
+  message->length = frame.payload_bytes;
+  message->request = true;
+  message->transfer = frame.request.transfer;
+  matcher_.Add(message);
+}
+
+void SessionImpl::StartReceive(Submission&& submission) {
+  PostedReceive* receive = matcher_.NewReceive();
+  receive->tag = submission.tag;
+  receive->tag_mask = submission.tag_mask;
+  receive->local = const_cast<std::byte*>(submission.local);
+  receive->length = submission.length;
+  receive->region = submission.region;
+  receive->id = submission.id;
+  receive->deadline_ns = submission.deadline_ns;
+  receive->completion = std::move(submission.completion);
+  UnexpectedMessage* message = matcher_.Find(receive->tag, receive->tag_mask);
+  if (message == nullptr) {
+    if (receive->deadline_ns != 0) {
+      home_deadlines_ = true;
+      home().WatchDeadlines(receive->deadline_ns);
+    }
+    return matcher_.Post(receive);
+  }
+  const uint64_t cost = Cost(message->request ? FrameType::kRequest : FrameType::kEager, message->length);
+  unexpected_cost_ -= cost;
+  ReturnCredit(cost);
+  if (message->request) {
+    Grant(receive, message->tag, message->length, message->transfer);
+  } else if (message->length > receive->length) {
+    FinishReceive(receive, TooLong(message->length, receive->length), 0, message->tag);
+  } else {
+    std::memcpy(receive->local, message->bytes.get(), message->length);
+    FinishReceive(receive, absl::OkStatus(), message->length, message->tag);
+  }
+  matcher_.Release(message);
+}
+
+// Completions of receives run later in the round: a receive that is posted inside one may match at once, and so on.
+void SessionImpl::FinishReceive(PostedReceive* receive, absl::Status status, uint64_t bytes, uint64_t tag) {
+  if (receive->region != nullptr) receive->region->Unreference(home_lane_.shard());
+  home_lane_.CompleteLaterOnLane(
+      {&home(), std::move(receive->completion), std::move(status), bytes, tag, receive->id});
+  matcher_.Release(receive);
+}
+
+void SessionImpl::Grant(PostedReceive* receive, uint64_t tag, uint64_t length, uint64_t transfer) {
+  Operation* grant = home().NewFrame(FrameType::kGrant);
+  grant->words[0] = transfer;
+  grant->words[2] = receive->length;
+  if (length > receive->length) {
+    home().EnqueueOnLane(grant);
+    return FinishReceive(receive, TooLong(length, receive->length), 0, tag);
+  }
+  Landing* landing = home_lane_.landings().Get();
+  const absl::StatusOr<uint64_t> key =
+      home_lane_.regions().Insert(receive->local, length, kAccessRemoteWrite, landing);
+  if (!key.ok()) {
+    home_lane_.landings().Return(landing);
+    home().EnqueueOnLane(grant);
+    return FinishReceive(receive, key.status(), 0, tag);
+  }
+  landing->bytes_left.store(length, std::memory_order_relaxed);
+  landing->key = *key;
+  landing->length = length;
+  landing->tag = tag;
+  landing->from_send = true;
+  landing->home = &home();
+  landing->region = receive->region;
+  landing->id = receive->id;
+  landing->deadline_ns = receive->deadline_ns;
+  landing->closing = false;
+  landing->completion = std::move(receive->completion);
+  home().OpenLanding(landing);
+  matcher_.Release(receive);
+  grant->words[1] = *key;
+  home().EnqueueOnLane(grant);
+}
+
+void SessionImpl::OnGrant(const Frame& frame) {
+  Operation* operation = granting_.Take(frame.grant.transfer);
+  if (operation == nullptr) {
+    if (!granting_.Known(frame.grant.transfer)) {
+      return FailViolation(home(), absl::StrCat("grant frame: transfer ", frame.grant.transfer, " was never announced"));
+    }
+    // Withdrawn while the grant was on its way: the receiver must not wait for it.
+    if (frame.grant.key == 0) return;
+    Operation* abandon = home().NewFrame(FrameType::kAbandon);
+    abandon->words[0] = frame.grant.key;
+    return home().EnqueueOnLane(abandon);
+  }
+  if (frame.grant.key == 0) {
+    const absl::Status refused = TooLong(operation->payload_bytes, frame.grant.limit);
+    return FinishOperation(home(), operation, refused);
+  }
+  operation->type = FrameType::kTile;
+  operation->words[0] = frame.grant.key;
+  operation->words[1] = 0;
+  StartMatched(operation);
+}
+
+// Whole messages go by the rails in turn; where the next one lives on another lane, as the only part of a transfer.
+void SessionImpl::StartMatched(Operation* operation) {
+  Rail& carrier = *rails_[NextRailIndex()];
+  if (carrier.lane().OnThisLane() || operation->payload_bytes >= kStripeBytesMin) return StartWrite(home(), operation);
+  SendWhole(carrier, operation);
+}
+
+// What is still to be sent to that landing ends now; what has been posted ends, as revoked, with its acknowledgement.
+void SessionImpl::OnRevoke(const Frame& frame) {
+  const uint64_t key = frame.revoke.key;
+  for (auto& rail : rails_) {
+    if (rail->lane().OnThisLane()) {
+      rail->RevokeOnLane(key);
+    } else {
+      rail->lane().Run([self = shared_from_this(), &rail, key] { rail->RevokeOnLane(key); });
+    }
+  }
+}
+
+void SessionImpl::OnWithdraw(const Frame& frame) {
+  UnexpectedMessage* message = matcher_.FindRequest(frame.withdraw.transfer);
+  if (message == nullptr) return;  // matched meanwhile: the sender answers the grant
+  const uint64_t cost = Cost(FrameType::kRequest, 0);
+  unexpected_cost_ -= cost;
+  ReturnCredit(cost);
+  matcher_.Release(message);
+}
+
+void SessionImpl::OnAbandon(const Frame& frame) {
+  home().CloseLandingOf(frame.abandon.key, absl::CancelledError("the sender gave the message up"));
+}
+
+// A send that was announced and not granted yet: the peer forgets it, and its operation ends now.
+void SessionImpl::WithdrawSend(uint64_t transfer, const absl::Status& status) {
+  Operation* operation = granting_.Take(transfer);
+  Operation* withdraw = home().NewFrame(FrameType::kWithdraw);
+  withdraw->words[0] = transfer;
+  home().EnqueueOnLane(withdraw);
+  FinishOperation(home(), operation, status);
+}
+
+bool SessionImpl::CancelOnHome(OperationId id, const absl::Status& status) {
+  if (PostedReceive* receive = matcher_.TakeReceive([id](const PostedReceive& posted) { return posted.id == id; });
+      receive != nullptr) {
+    FinishReceive(receive, status, 0, 0);
+    return true;
+  }
+  const auto named = [id](const Operation& operation) { return operation.id == id; };
+  if (Operation* operation = waiting_for_credit_.Remove(named); operation != nullptr) {
+    FinishOperation(home(), operation, status);
+    return true;
+  }
+  if (const uint64_t transfer = granting_.Find(named); transfer != 0) {
+    WithdrawSend(transfer, status);
+    return true;
+  }
+  return false;
+}
+
+void SessionImpl::ExpireOnHome() {
+  const int64_t now = home_lane_.now_ns();
+  const absl::Status expired = absl::DeadlineExceededError("the operation's timeout passed");
+  const auto late = [now](const auto& item) { return item.deadline_ns != 0 && item.deadline_ns <= now; };
+  while (PostedReceive* receive = matcher_.TakeReceive(late)) FinishReceive(receive, expired, 0, 0);
+  while (Operation* operation = waiting_for_credit_.Remove(late)) FinishOperation(home(), operation, expired);
+  while (const uint64_t transfer = granting_.Find(late)) WithdrawSend(transfer, expired);
+}
+
+}  // namespace mcp::internal

@@ -1,0 +1,263 @@
+// Operations at the door: admission, the choice of a rail, and the way to the lane; and how every operation ends.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/units.h"
+#include "lib/session/session_impl.h"
+
+namespace mcp::internal {
+namespace {
+
+// Operation names: who counts the operation, then a number. Rails are 1 to kRailsMax.
+constexpr int kNumberBits = 48;
+constexpr uint64_t kHomeNames = uint64_t{0xff} << kNumberBits;
+
+bool CountedByHome(OperationId id) { return (id >> kNumberBits) == (kHomeNames >> kNumberBits); }
+
+absl::Status TooMuchInFlight() { return absl::ResourceExhaustedError("too much in flight on this session"); }
+
+}  // namespace
+
+absl::Status SessionImpl::Admit() const {
+  if (ended()) return status();
+  switch (phase_.load(std::memory_order_acquire)) {
+    case Phase::kOpen:
+      return absl::OkStatus();
+    case Phase::kOpening:
+      return absl::FailedPreconditionError("the session is not open yet");
+    case Phase::kClosing:
+      return absl::CancelledError("the session is closing");
+  }
+  return absl::OkStatus();
+}
+
+int64_t SessionImpl::DeadlineOf(std::chrono::milliseconds timeout) const {
+  if (timeout.count() == 0) return 0;
+  return home_lane_.clock().NowNs() + timeout.count() * kNsPerMs;
+}
+
+uint32_t SessionImpl::NextRailIndex() {
+  return next_rail_.fetch_add(1, std::memory_order_relaxed) % rail_count_;
+}
+
+// The caller's own lane where it is one of ours, else the rails in turn.
+absl::StatusOr<Rail*> SessionImpl::ChooseRail() {
+  if (const Lane* lane = Lane::Current(); lane != nullptr) {
+    for (const auto& rail : rails_) {
+      if (&rail->lane() == lane && rail->up()) return rail->TakePlace() ? absl::StatusOr<Rail*>(rail.get()) : TooMuchInFlight();
+    }
+  }
+  const uint32_t first = NextRailIndex();
+  for (uint32_t i = 0; i < rail_count_; ++i) {
+    Rail& rail = *rails_[(first + i) % rail_count_];
+    if (rail.up() && rail.TakePlace()) return &rail;
+  }
+  return TooMuchInFlight();
+}
+
+// A lane that is not the submission's own lane gets it by its queue; when that is full nothing was accepted.
+absl::Status SessionImpl::SubmitOrReturn(Rail& rail, Submission&& submission) {
+  RegionImpl* region = submission.region;
+  if (region != nullptr) region->Reference(Lane::CurrentShard());
+  if (rail.lane().OnThisLane()) {
+    Take(rail.lane(), std::move(submission));
+    return absl::OkStatus();
+  }
+  const OperationId id = submission.id;
+  if (rail.lane().Submit(std::move(submission))) return absl::OkStatus();
+  if (region != nullptr) region->Unreference(Lane::CurrentShard());
+  if (CountedByHome(id)) {
+    home_outstanding_.fetch_sub(1, std::memory_order_release);
+  } else {
+    rail.GivePlaceBack();
+  }
+  return TooMuchInFlight();
+}
+
+absl::StatusOr<OperationId> SessionImpl::Put(Local local, uint64_t key, uint64_t offset, Completion completion,
+                                             OperationOptions options) {
+  if (absl::Status admitted = Admit(); !admitted.ok()) return admitted;
+  absl::StatusOr<Rail*> rail = ChooseRail();
+  if (!rail.ok()) return rail.status();
+  Submission submission;
+  submission.kind = Submission::Kind::kWrite;
+  submission.rail = *rail;
+  submission.local = local.data;
+  submission.length = local.length;
+  submission.key = key;
+  submission.offset = offset;
+  submission.region = local.region;
+  const OperationId id = submission.id = (*rail)->NextId();
+  submission.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
+  submission.completion = std::move(completion);
+  if (absl::Status taken = SubmitOrReturn(**rail, std::move(submission)); !taken.ok()) return taken;
+  return id;
+}
+
+absl::StatusOr<OperationId> SessionImpl::Get(Local local, uint64_t key, uint64_t offset, Completion completion,
+                                             OperationOptions options) {
+  if (absl::Status admitted = Admit(); !admitted.ok()) return admitted;
+  absl::StatusOr<Rail*> rail = ChooseRail();
+  if (!rail.ok()) return rail.status();
+  Submission submission;
+  submission.kind = Submission::Kind::kGet;
+  submission.rail = *rail;
+  submission.local = local.data;
+  submission.length = local.length;
+  submission.key = key;
+  submission.offset = offset;
+  submission.region = local.region;
+  const OperationId id = submission.id = (*rail)->NextId();
+  submission.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
+  submission.completion = std::move(completion);
+  if (absl::Status taken = SubmitOrReturn(**rail, std::move(submission)); !taken.ok()) return taken;
+  return id;
+}
+
+absl::StatusOr<OperationId> SessionImpl::Send(uint64_t tag, Local local, Completion completion,
+                                              OperationOptions options) {
+  if (absl::Status admitted = Admit(); !admitted.ok()) return admitted;
+  if (home_outstanding_.fetch_add(1, std::memory_order_acquire) >= options_.outstanding_max) {
+    home_outstanding_.fetch_sub(1, std::memory_order_release);
+    return TooMuchInFlight();
+  }
+  Submission submission;
+  submission.kind = Submission::Kind::kSend;
+  submission.rail = &home();
+  submission.local = local.data;
+  submission.length = local.length;
+  submission.tag = tag;
+  submission.region = local.region;
+  const OperationId id = submission.id = kHomeNames | next_home_id_.fetch_add(1, std::memory_order_relaxed);
+  submission.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
+  submission.completion = std::move(completion);
+  if (absl::Status taken = SubmitOrReturn(home(), std::move(submission)); !taken.ok()) return taken;
+  return id;
+}
+
+absl::StatusOr<OperationId> SessionImpl::Receive(uint64_t tag, Local local, Completion completion,
+                                                 ReceiveOptions options) {
+  if (absl::Status admitted = Admit(); !admitted.ok()) return admitted;
+  if (home_outstanding_.fetch_add(1, std::memory_order_acquire) >= options_.outstanding_max) {
+    home_outstanding_.fetch_sub(1, std::memory_order_release);
+    return TooMuchInFlight();
+  }
+  Submission submission;
+  submission.kind = Submission::Kind::kReceive;
+  submission.rail = &home();
+  submission.local = local.data;
+  submission.length = local.length;
+  submission.tag = tag;
+  submission.tag_mask = options.tag_mask;
+  submission.region = local.region;
+  const OperationId id = submission.id = kHomeNames | next_home_id_.fetch_add(1, std::memory_order_relaxed);
+  submission.deadline_ns = DeadlineOf(options.timeout);
+  submission.completion = std::move(completion);
+  if (absl::Status taken = SubmitOrReturn(home(), std::move(submission)); !taken.ok()) return taken;
+  return id;
+}
+
+// On the lane that the submission was for.
+void SessionImpl::Take(Lane& lane, Submission&& submission) {
+  Rail& rail = *submission.rail;
+  SessionImpl& session = rail.session();
+  if (submission.kind == Submission::Kind::kLandingDone) {
+    Landing* landing = submission.landing;
+    if (landing->key == submission.key) rail.CloseLanding(landing, absl::OkStatus());
+    return;
+  }
+  if (submission.kind == Submission::Kind::kPart) {
+    if (session.ended()) {
+      return session.FinishPart(rail, submission.transfer, submission.length, session.status());
+    }
+    return session.EnqueuePart(rail, {submission.transfer, submission.local, submission.length, submission.key,
+                                      submission.offset, submission.deadline_ns});
+  }
+  if (session.ended()) {
+    submission.region->Unreference(lane.shard());
+    return lane.CompleteLaterOnLane(
+        {&rail, std::move(submission.completion), session.status(), 0, 0, submission.id});
+  }
+  switch (submission.kind) {
+    case Submission::Kind::kWrite:
+      return session.StartPut(rail, std::move(submission));
+    case Submission::Kind::kGet:
+      return session.StartGet(rail, std::move(submission));
+    case Submission::Kind::kSend:
+      return session.StartSend(std::move(submission));
+    case Submission::Kind::kReceive:
+      return session.StartReceive(std::move(submission));
+    case Submission::Kind::kPart:
+    case Submission::Kind::kLandingDone:
+      return;
+  }
+}
+
+absl::Status SessionImpl::Cancel(OperationId id) {
+  const uint64_t owner = id >> kNumberBits;
+  const absl::Status cancelled = absl::CancelledError("the operation was cancelled");
+  if (CountedByHome(id)) {
+    home_lane_.Run([self = shared_from_this(), id, cancelled] {
+      if (self->CancelOnHome(id, cancelled)) return;
+      for (auto& rail : self->rails_) {
+        rail->lane().Run([self, &rail, id, cancelled] { rail->CancelOnLane(id, cancelled); });
+      }
+    });
+    return absl::OkStatus();
+  }
+  if (owner == 0 || owner > rail_count_) {
+    return absl::InvalidArgumentError(absl::StrCat("operation ", id, " is not one of this session"));
+  }
+  // Parts of a striped operation lie on every rail.
+  for (auto& rail : rails_) {
+    rail->lane().Run([self = shared_from_this(), &rail, id, cancelled] { rail->CancelOnLane(id, cancelled); });
+  }
+  return absl::OkStatus();
+}
+
+void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::Status& status) {
+  Lane& lane = rail.lane();
+  const uint64_t bytes = operation->payload_bytes;
+  if (operation->transfer != nullptr) {
+    Transfer* transfer = operation->transfer;
+    lane.operations().Return(operation);
+    return FinishPart(rail, transfer, bytes, status);
+  }
+  if (operation->region != nullptr) operation->region->Unreference(lane.shard());
+  if (operation->source_slot != Operation::kNoSlot) {
+    lane.regions().Unpin(operation->source_slot);
+    answering_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  const OperationId id = operation->id;
+  if (operation->type == FrameType::kClose && status.ok()) OnCloseAcknowledged();
+  Completion completion = std::move(operation->completion);
+  lane.operations().Return(operation);
+  if (id != 0) Complete({&rail, std::move(completion), status, status.ok() ? bytes : 0, 0, id});
+}
+
+void SessionImpl::Complete(Lane::Ended ended) {
+  RailCounters& counters = ended.rail->counters();
+  RailCounters::Add(ended.status.ok() ? counters.operations_completed : counters.operations_failed, 1);
+  if (CountedByHome(ended.id)) {
+    home_outstanding_.fetch_sub(1, std::memory_order_release);
+  } else {
+    rails_[(ended.id >> kNumberBits) - 1]->GivePlaceBack();
+  }
+  Result result;
+  result.status = std::move(ended.status);
+  result.bytes = ended.bytes;
+  result.tag = ended.tag;
+  result.operation = ended.id;
+  std::move(ended.completion)(std::move(result));
+  if (phase_.load(std::memory_order_relaxed) == Phase::kClosing && Outstanding() == 0) {
+    home_lane_.Run([self = shared_from_this()] { self->CloseIfDrained(); });
+  }
+}
+
+uint64_t SessionImpl::Outstanding() const {
+  uint64_t outstanding = home_outstanding_.load(std::memory_order_acquire);
+  for (const auto& rail : rails_) outstanding += rail->outstanding();
+  return outstanding;
+}
+
+}  // namespace mcp::internal

@@ -1,0 +1,260 @@
+// One-sided work: puts, gets and the tiles of large messages are all writes into a window of the peer's.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/session/session_impl.h"
+
+namespace mcp::internal {
+namespace {
+
+// A rail that has nothing else to do shares a transfer from here on, since then its latency counts.
+constexpr uint64_t kStripeIdleBytesMin = uint64_t{512} << 10;
+// Parts begin at multiples of this, so that no page is shared by two rails.
+constexpr uint64_t kStripeAlignment = uint64_t{64} << 10;
+
+}  // namespace
+
+void SessionImpl::StartPut(Rail& rail, Submission&& submission) {
+  const bool small = submission.length <= eager_bytes_max_;
+  Operation* operation = rail.NewFrame(small ? FrameType::kPut : FrameType::kTile);
+  operation->words[0] = submission.key;
+  operation->words[1] = submission.offset;
+  operation->payload = submission.local;
+  operation->payload_bytes = submission.length;
+  operation->region = submission.region;
+  operation->id = submission.id;
+  operation->deadline_ns = submission.deadline_ns;
+  operation->completion = std::move(submission.completion);
+  if (small) return rail.EnqueueOnLane(operation);
+  StartWrite(rail, operation);
+}
+
+void SessionImpl::StartWrite(Rail& rail, Operation* operation) {
+  const uint64_t length = operation->payload_bytes;
+  const bool idle = rail.outstanding() <= 1 && home_outstanding_.load(std::memory_order_relaxed) <= 1;
+  if (rail_count_ > 1 && length >= (idle ? kStripeIdleBytesMin : kStripeBytesMin)) return Stripe(rail, operation);
+  if (length <= kTileBytesMax) return rail.EnqueueOnLane(operation);
+  Stripe(rail, operation);
+}
+
+// Turns the operation into a transfer, which its parts complete.
+Transfer* SessionImpl::MakeTransfer(Lane& lane, Operation* operation) {
+  Transfer* transfer = lane.transfers().Get();
+  transfer->bytes_left.store(operation->payload_bytes, std::memory_order_relaxed);
+  transfer->failed.store(0, std::memory_order_relaxed);
+  transfer->length = operation->payload_bytes;
+  transfer->region = operation->region;
+  transfer->source_slot = operation->source_slot;
+  transfer->id = operation->id;
+  transfer->completion = std::move(operation->completion);
+  lane.operations().Return(operation);
+  return transfer;
+}
+
+void SessionImpl::SubmitPart(Rail& carrier, Part part) {
+  if (carrier.lane().OnThisLane()) return EnqueuePart(carrier, part);
+  Submission submission;
+  submission.kind = Submission::Kind::kPart;
+  submission.rail = &carrier;
+  submission.transfer = part.transfer;
+  submission.local = part.local;
+  submission.length = part.length;
+  submission.key = part.key;
+  submission.offset = part.offset;
+  submission.deadline_ns = part.deadline_ns;
+  carrier.lane().SubmitAlways(std::move(submission));
+}
+
+void SessionImpl::SendWhole(Rail& carrier, Operation* operation) {
+  Part part{nullptr, operation->payload, operation->payload_bytes, operation->words[0], operation->words[1],
+            operation->deadline_ns};
+  part.transfer = MakeTransfer(home_lane_, operation);
+  SubmitPart(carrier, part);
+}
+
+// Contiguous parts, one a rail, cut into tiles where they are posted.
+void SessionImpl::Stripe(Rail& rail, Operation* operation) {
+  const uint64_t length = operation->payload_bytes;
+  Part part{nullptr, operation->payload, 0, operation->words[0], operation->words[1], operation->deadline_ns};
+  part.transfer = MakeTransfer(rail.lane(), operation);
+  const uint64_t rails = length >= kStripeIdleBytesMin ? rail_count_ : 1;
+  const uint64_t share = (length / rails + kStripeAlignment - 1) / kStripeAlignment * kStripeAlignment;
+  uint64_t left = length;
+  for (uint64_t i = 0; i < rails && left > 0; ++i) {
+    part.length = i + 1 == rails ? left : std::min(share, left);
+    left -= part.length;
+    // The last part may be done, and the transfer with it, as soon as it is submitted.
+    SubmitPart(*rails_[(rail.index() + i) % rail_count_], part);
+    part.local += part.length;
+    part.offset += part.length;
+  }
+}
+
+void SessionImpl::EnqueuePart(Rail& rail, const Part& part) {
+  Operation* operation = rail.NewFrame(FrameType::kTile);
+  operation->words[0] = part.key;
+  operation->words[1] = part.offset;
+  operation->payload = part.local;
+  operation->payload_bytes = part.length;
+  operation->transfer = part.transfer;
+  operation->deadline_ns = part.deadline_ns;
+  rail.EnqueueOnLane(operation);
+}
+
+void SessionImpl::FinishPart(Rail& rail, Transfer* transfer, uint64_t bytes, const absl::Status& status) {
+  if (!status.ok()) {
+    int none = 0;
+    transfer->failed.compare_exchange_strong(none, static_cast<int>(status.code()), std::memory_order_acq_rel);
+  }
+  if (transfer->bytes_left.fetch_sub(bytes, std::memory_order_acq_rel) != bytes) return;
+  Lane& lane = rail.lane();
+  if (transfer->region != nullptr) transfer->region->Unreference(lane.shard());
+  if (transfer->source_slot != Operation::kNoSlot) {
+    lane.regions().Unpin(transfer->source_slot);
+    answering_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  const int failed = transfer->failed.load(std::memory_order_acquire);
+  const OperationId id = transfer->id;
+  const uint64_t length = transfer->length;
+  Completion completion = std::move(transfer->completion);
+  lane.transfers().Return(transfer);
+  if (id == 0) return;
+  absl::Status outcome;
+  if (failed != 0) {
+    outcome = ended() ? this->status()
+                      : absl::Status(static_cast<absl::StatusCode>(failed), "part of the transfer was not sent");
+  }
+  Complete({&rail, std::move(completion), std::move(outcome), failed == 0 ? length : 0, 0, id});
+}
+
+void SessionImpl::StartGet(Rail& rail, Submission&& submission) {
+  Lane& lane = rail.lane();
+  Landing* landing = lane.landings().Get();
+  const absl::StatusOr<uint64_t> key =
+      lane.regions().Insert(const_cast<std::byte*>(submission.local), submission.length, kAccessRemoteWrite, landing);
+  if (!key.ok()) {
+    lane.landings().Return(landing);
+    submission.region->Unreference(lane.shard());
+    return lane.CompleteLaterOnLane({&rail, std::move(submission.completion), key.status(), 0, 0, submission.id});
+  }
+  landing->bytes_left.store(submission.length, std::memory_order_relaxed);
+  landing->key = *key;
+  landing->length = submission.length;
+  landing->tag = 0;
+  landing->from_send = false;
+  landing->home = &rail;
+  landing->region = submission.region;
+  landing->id = submission.id;
+  landing->deadline_ns = submission.deadline_ns;
+  landing->closing = false;
+  landing->completion = std::move(submission.completion);
+  rail.OpenLanding(landing);
+  Operation* request = rail.NewFrame(FrameType::kGet);
+  request->words[0] = submission.key;
+  request->words[1] = submission.offset;
+  request->words[2] = *key;
+  request->payload_bytes = submission.length;
+  rail.EnqueueOnLane(request);
+  if (landing->deadline_ns != 0) rail.WatchDeadlines(landing->deadline_ns);
+}
+
+// The peer reads: answered by a write into its landing, straight from the exported memory, on the rail that asked.
+void SessionImpl::OnGet(Rail& rail, const Frame& frame) {
+  RegionTable& regions = rail.lane().regions();
+  const Resolved resolved = regions.Resolve(frame.get.key, frame.get.offset, frame.payload_bytes, kAccessRemoteRead);
+  if (resolved.outcome != Resolved::Outcome::kOk || resolved.owner != nullptr) {
+    return FailViolation(rail, resolved.outcome == Resolved::Outcome::kOk
+                                   ? absl::string_view("get frame: the key names a landing")
+                                   : regions.DescribeRefusal(frame.get.key, frame.get.offset, frame.payload_bytes,
+                                                             kAccessRemoteRead)
+                                         .message());
+  }
+  if (answering_.fetch_add(1, std::memory_order_relaxed) >= peer_outstanding_max_) {
+    return FailViolation(rail, absl::StrCat("get frame: more than ", peer_outstanding_max_, " gets in flight"));
+  }
+  regions.Pin(resolved.slot);
+  const bool small = frame.payload_bytes <= eager_bytes_max_;
+  Operation* answer = rail.NewFrame(small ? FrameType::kPut : FrameType::kTile);
+  answer->words[0] = frame.get.landing;
+  answer->words[1] = 0;
+  answer->payload = resolved.address;
+  answer->payload_bytes = frame.payload_bytes;
+  answer->source_slot = resolved.slot;
+  if (small) return rail.EnqueueOnLane(answer);
+  StartWrite(rail, answer);
+}
+
+// A small put: its bytes are in the transport's hands, verified, and go to their place now.
+bool SessionImpl::OnPut(Rail& rail, const Frame& frame, const std::byte* payload) {
+  RegionTable& regions = rail.lane().regions();
+  const uint64_t size = frame.payload_bytes;
+  const Resolved resolved = regions.Resolve(frame.put.key, frame.put.offset, size, kAccessRemoteWrite);
+  if (resolved.outcome == Resolved::Outcome::kStale) return true;
+  if (resolved.outcome == Resolved::Outcome::kRefused) {
+    FailViolation(rail,
+                  regions.DescribeRefusal(frame.put.key, frame.put.offset, size, kAccessRemoteWrite).message());
+    return false;
+  }
+  if (resolved.owner == nullptr) {
+    std::memcpy(resolved.address, payload, size);
+    return true;
+  }
+  if (!regions.TryPin(resolved.slot, frame.put.key)) return true;
+  std::memcpy(resolved.address, payload, size);
+  return OnLanded(rail, static_cast<Landing*>(resolved.owner), resolved.slot, size);
+}
+
+bool SessionImpl::OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t bytes) {
+  RegionTable& regions = rail.lane().regions();
+  Rail* home_rail = landing->home;
+  const uint64_t key = landing->key;
+  uint64_t left = landing->bytes_left.load(std::memory_order_acquire);
+  do {
+    if (&home_rail->session() != this || bytes > left) {
+      regions.Unpin(slot);
+      FailViolation(rail, absl::StrCat("payload_bytes ", bytes, " exceeds the ", left, " that the landing still awaits"));
+      return false;
+    }
+  } while (!landing->bytes_left.compare_exchange_weak(left, left - bytes, std::memory_order_acq_rel));
+  regions.Unpin(slot);
+  if (left != bytes) return true;
+  if (home_rail->lane().OnThisLane()) {
+    home_rail->CloseLanding(landing, absl::OkStatus());
+  } else {
+    Submission submission;
+    submission.kind = Submission::Kind::kLandingDone;
+    submission.rail = home_rail;
+    submission.landing = landing;
+    submission.key = key;
+    home_rail->lane().SubmitAlways(std::move(submission));
+  }
+  return true;
+}
+
+void SessionImpl::FinishLanding(Rail& rail, Landing* landing) {
+  Lane& lane = rail.lane();
+  landing->region->Unreference(lane.shard());
+  absl::Status outcome = std::move(landing->outcome);
+  landing->outcome = absl::OkStatus();
+  const uint64_t length = outcome.ok() ? landing->length : 0;
+  const uint64_t tag = landing->tag;
+  const OperationId id = landing->id;
+  Completion completion = std::move(landing->completion);
+  landing->key = 0;
+  lane.landings().Return(landing);
+  Complete({&rail, std::move(completion), std::move(outcome), length, tag, id});
+}
+
+void SessionImpl::WithdrawLanding(Rail& rail, Landing* landing, const absl::Status& status) {
+  if (landing->closing) return;
+  if (landing->from_send) {
+    Operation* revoke = rail.NewFrame(FrameType::kRevoke);
+    revoke->words[0] = landing->key;
+    rail.EnqueueOnLane(revoke);
+  }
+  rail.CloseLanding(landing, status);
+}
+
+}  // namespace mcp::internal

@@ -1,0 +1,92 @@
+#include "transports/builtin.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/status_macros.h"
+#include "transports/loopback/loopback_network.h"
+#include "transports/tcp/tcp_transport.h"
+
+namespace mcp::internal {
+namespace {
+
+class TcpProvider final : public TransportProvider {
+ public:
+  explicit TcpProvider(std::shared_ptr<TcpNetwork> network) : network_(std::move(network)) {}
+
+  absl::StatusOr<std::unique_ptr<Transport>> CreateTransport(RegionTable* regions, Clock* clock,
+                                                             uint32_t lane) override {
+    return CreateTcpTransport(network_, regions, clock, lane);
+  }
+
+  absl::StatusOr<std::string> Resolve(absl::string_view address) override {
+    MCP_ASSIGN_OR_RETURN(const std::vector<std::string> addresses, ResolveTcpAddress(address));
+    return addresses.front();
+  }
+
+  std::vector<TransportFallback> Fallbacks() const override {
+    std::vector<TransportFallback> fallbacks;
+    for (const TcpFallback& fallback : network_->Fallbacks()) {
+      fallbacks.push_back({fallback.wanted, fallback.used, fallback.reason});
+    }
+    return fallbacks;
+  }
+
+ private:
+  const std::shared_ptr<TcpNetwork> network_;
+};
+
+class LoopbackProvider final : public TransportProvider {
+ public:
+  absl::StatusOr<std::unique_ptr<Transport>> CreateTransport(RegionTable* regions, Clock* clock, uint32_t) override {
+    return network_->CreateTransport(clock, regions);
+  }
+  absl::StatusOr<std::string> Resolve(absl::string_view address) override { return std::string(address); }
+  std::vector<TransportFallback> Fallbacks() const override { return {}; }
+
+ private:
+  // Of this engine alone: two engines in one process do not meet.
+  const std::shared_ptr<LoopbackNetwork> network_ = LoopbackNetwork::Create();
+};
+
+absl::StatusOr<std::unique_ptr<TransportProvider>> CreateTcp(const TcpOptions& options, Logger* logger) {
+  TcpConfig config;
+  switch (options.io) {
+    case TcpOptions::Io::kAuto:
+      config.io = TcpConfig::Io::kAuto;
+      break;
+    case TcpOptions::Io::kIoUring:
+      config.io = TcpConfig::Io::kIoUring;
+      break;
+    case TcpOptions::Io::kEpoll:
+      config.io = TcpConfig::Io::kEpoll;
+      break;
+  }
+  switch (options.zero_copy) {
+    case TcpOptions::ZeroCopy::kAuto:
+      config.zero_copy = TcpConfig::ZeroCopy::kAuto;
+      break;
+    case TcpOptions::ZeroCopy::kOff:
+      config.zero_copy = TcpConfig::ZeroCopy::kOff;
+      break;
+    case TcpOptions::ZeroCopy::kOn:
+      config.zero_copy = TcpConfig::ZeroCopy::kOn;
+      break;
+  }
+  config.congestion_control = options.congestion_control;
+  MCP_ASSIGN_OR_RETURN(std::shared_ptr<TcpNetwork> network, CreateTcpNetwork(config, logger));
+  return std::make_unique<TcpProvider>(std::move(network));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TransportProvider>> CreateProvider(absl::string_view name, const EngineOptions& options,
+                                                                  Logger* logger) {
+  if (name == "tcp") return CreateTcp(options.tcp, logger);
+  if (name == "loopback") return std::make_unique<LoopbackProvider>();
+  return absl::InvalidArgumentError(
+      absl::StrCat("EngineOptions::transports: this build has no transport '", name, "', only tcp and loopback"));
+}
+
+}  // namespace mcp::internal
