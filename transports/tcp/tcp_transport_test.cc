@@ -1,0 +1,531 @@
+// The transport over real sockets of this host, on both kinds of I/O, IPv4 and IPv6.
+#include "transports/tcp/tcp_transport.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "lib/wire/tcp_frame.h"
+#include "transports/tcp/address.h"
+#include "transports/tcp/descriptor.h"
+#include "transports/tcp/tcp_test_support.h"
+
+namespace mcp::internal {
+namespace {
+
+using ::testing::HasSubstr;
+using Io = TcpConfig::Io;
+using ZeroCopy = TcpConfig::ZeroCopy;
+
+struct Variant {
+  Io io;
+  ZeroCopy zero_copy;
+};
+
+class TcpTransportTest : public ::testing::TestWithParam<Variant> {
+ protected:
+  TcpTransportTest() {
+    config_.io = GetParam().io;
+    config_.zero_copy = GetParam().zero_copy;
+  }
+  void SetUp() override {
+    if (config_.io != Io::kIoUring) return;
+    Logger logger(LogLevel::kError);
+    const auto network = CreateTcpNetwork(config_, &logger);
+    if (!network.ok()) GTEST_SKIP() << network.status();
+  }
+  TcpConfig config_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Io, TcpTransportTest,
+                         ::testing::Values(Variant{Io::kIoUring, ZeroCopy::kAuto}, Variant{Io::kIoUring, ZeroCopy::kOff},
+                                           Variant{Io::kEpoll, ZeroCopy::kAuto}, Variant{Io::kEpoll, ZeroCopy::kOff}),
+                         [](const auto& info) {
+                           return absl::StrCat(info.param.io == Io::kIoUring ? "IoUring" : "Epoll",
+                                               info.param.zero_copy == ZeroCopy::kOff ? "Copy" : "References");
+                         });
+
+TEST_P(TcpTransportTest, ConnectsOverIpv4AndIpv6) {
+  for (const char* host : {"127.0.0.1", "[::1]", "localhost"}) {
+    TestPair pair(config_);
+    pair.ConnectPair(host);
+    const ConnectionDescription client = pair.client.transport().Describe(pair.client_id);
+    const ConnectionDescription server = pair.server.transport().Describe(pair.server_id);
+    EXPECT_EQ(client.remote_address, pair.address);
+    EXPECT_EQ(client.local_address, server.remote_address);
+    EXPECT_EQ(server.local_address, pair.address);
+    EXPECT_THAT(client.notes, ::testing::Contains(HasSubstr("congestion control")));
+    EXPECT_GT(pair.client.transport().Statistics(pair.client_id).rtt_ns, 0u);
+    EXPECT_LT(pair.client.transport().MemoryBytes(pair.client_id), 8192u);
+  }
+}
+
+TEST_P(TcpTransportTest, DeliversMessagesInOrderBothWays) {
+  TestPair pair(config_);
+  pair.ConnectPair();
+  constexpr int kMessages = 5000;
+  std::vector<std::string> sent;
+  Random random(42);
+  for (int i = 0; i < kMessages; ++i) {
+    sent.push_back(Pattern(random.Below(10) == 0 ? random.Below(60000) : random.Below(300), random.Next()));
+  }
+  size_t posted[2] = {0, 0};
+  const std::string header = "head";
+  const auto post = [&](TestLane& lane, ConnectionId id, size_t& next) {
+    while (next < sent.size() &&
+           lane.transport().Post({TestPair::Message(id, header, sent[next])}) == 1) {
+      ++next;
+    }
+  };
+  ASSERT_TRUE(pair.Until(
+      [&] {
+        post(pair.client, pair.client_id, posted[0]);
+        post(pair.server, pair.server_id, posted[1]);
+        return pair.client.seen().size() == sent.size() && pair.server.seen().size() == sent.size();
+      },
+      /*events_max=*/7));
+  for (TestLane* lane : {&pair.client, &pair.server}) {
+    for (size_t i = 0; i < sent.size(); ++i) {
+      ASSERT_EQ(lane->seen()[i].kind, Event::Kind::kMessage) << lane->seen()[i].status;
+      ASSERT_EQ(lane->seen()[i].data, header + sent[i]) << i;
+      ASSERT_EQ(lane->seen()[i].context, lane);
+    }
+  }
+}
+
+TEST_P(TcpTransportTest, PlacesWritesBeforeTheirMessages) {
+  TestPair pair(config_);
+  pair.ConnectPair();
+  constexpr size_t kRegionBytes = 8 << 20;
+  std::string region(kRegionBytes, 'x');
+  auto key = pair.server.regions().Insert(reinterpret_cast<std::byte*>(region.data()), region.size(),
+                                          kAccessRemoteWrite, nullptr);
+  ASSERT_TRUE(key.ok());
+  const std::string payload = Pattern(kRegionBytes, 7);
+  std::string expected(kRegionBytes, 'x');
+  Random random(9);
+  // Writes of every size class, with messages between them that must keep their place.
+  struct Item {
+    std::string header;
+    size_t offset;
+    size_t bytes;
+  };
+  std::vector<Item> items;
+  for (size_t offset = 0; offset < kRegionBytes;) {
+    constexpr size_t kSizes[] = {0, 1, 100, 4096, 65536, 100000, 1 << 20};
+    const size_t bytes = std::min(kSizes[random.Below(7)], kRegionBytes - offset);
+    items.push_back({absl::StrCat("write ", items.size()), offset, bytes});
+    offset += bytes;
+    if (random.Below(3) == 0) items.push_back({absl::StrCat("message ", items.size()), 0, ~size_t{0}});
+  }
+  size_t next = 0;
+  size_t sent_wanted = 0;
+  ASSERT_TRUE(pair.Until(
+      [&] {
+        for (; next < items.size(); ++next) {
+          const Item& item = items[next];
+          WorkRequest work = TestPair::Message(pair.client_id, item.header, "");
+          if (item.bytes != ~size_t{0}) {
+            work.kind = WorkRequest::Kind::kWrite;
+            work.payload = reinterpret_cast<const std::byte*>(payload.data()) + item.offset;
+            work.payload_bytes = item.bytes;
+            work.key = *key;
+            work.offset = item.offset;
+            work.signaled = next % 5 == 0;
+            work.work_id = next;
+          }
+          if (pair.client.transport().Post({work}) == 0) break;
+          sent_wanted += work.signaled;
+        }
+        return pair.server.seen().size() == items.size() && pair.client.CountOf(Event::Kind::kSent) == sent_wanted;
+      },
+      /*events_max=*/5));
+  for (size_t i = 0; i < items.size(); ++i) {
+    EXPECT_EQ(pair.server.seen()[i].data, items[i].header);
+    EXPECT_EQ(pair.server.seen()[i].write,
+              items[i].bytes == ~size_t{0} ? Event::Write::kNone : Event::Write::kLanded);
+  }
+  EXPECT_TRUE(region == payload);
+}
+
+TEST_P(TcpTransportTest, MessagesWaitForWritesUnlessTheyMayOvertake) {
+  TestPair pair(config_);
+  pair.ConnectPair();
+  std::string region(1 << 20, 'x');
+  auto key = pair.server.regions().Insert(reinterpret_cast<std::byte*>(region.data()), region.size(),
+                                          kAccessRemoteWrite, nullptr);
+  const std::string payload = Pattern(1 << 20, 3);
+  const std::string names[] = {"first", "behind", "ahead"};
+  WorkRequest works[3] = {TestPair::Write(pair.client_id, names[0], payload, *key, 0),
+                          TestPair::Message(pair.client_id, names[1], ""),
+                          TestPair::Message(pair.client_id, names[2], "")};
+  works[2].may_overtake = true;
+  ASSERT_EQ(pair.client.transport().Post(works), 3u);
+  ASSERT_TRUE(pair.Until([&] { return pair.server.seen().size() == 3; }));
+  std::vector<std::string> order;
+  for (const SeenEvent& event : pair.server.seen()) order.push_back(event.data);
+  // "ahead" may come anywhere; the other two keep their order.
+  order.erase(std::find(order.begin(), order.end(), "ahead"));
+  EXPECT_EQ(order, (std::vector<std::string>{"first", "behind"}));
+}
+
+TEST_P(TcpTransportTest, DiscardsWritesToMemoryTakenBack) {
+  TestPair pair(config_);
+  pair.ConnectPair();
+  std::string region(1 << 20, 'x');
+  auto key = pair.server.regions().Insert(reinterpret_cast<std::byte*>(region.data()), region.size(),
+                                          kAccessRemoteWrite, nullptr);
+  ASSERT_TRUE(pair.server.regions().Invalidate(*key));
+  const std::string payload = Pattern(1 << 20, 3);
+  const std::string header = "late";
+  const std::string after = "after";
+  ASSERT_EQ(pair.client.transport().Post({TestPair::Write(pair.client_id, header, payload, *key, 0),
+                                          TestPair::Message(pair.client_id, after, "")}),
+            2u);
+  ASSERT_TRUE(pair.Until([&] { return pair.server.seen().size() == 2; }));
+  EXPECT_EQ(pair.server.seen()[0].write, Event::Write::kStale);
+  EXPECT_EQ(pair.server.seen()[0].data, header);
+  EXPECT_EQ(pair.server.seen()[1].data, after);
+  EXPECT_EQ(region, std::string(1 << 20, 'x'));
+}
+
+TEST_P(TcpTransportTest, StopsTouchingMemoryThatIsTakenBackMidWrite) {
+  TestPair pair(config_);
+  pair.ConnectPair();
+  constexpr size_t kBytes = 64 << 20;
+  std::string region(kBytes, 'x');
+  std::string other(1 << 20, 'x');
+  auto key = pair.server.regions().Insert(reinterpret_cast<std::byte*>(region.data()), region.size(),
+                                          kAccessRemoteWrite, nullptr);
+  auto other_key = pair.server.regions().Insert(reinterpret_cast<std::byte*>(other.data()), other.size(),
+                                                kAccessRemoteWrite, nullptr);
+  const std::string payload = Pattern(kBytes, 3);
+  const std::string other_payload = Pattern(1 << 20, 4);
+  const std::string headers[] = {"large", "other"};
+  ASSERT_EQ(pair.client.transport().Post({TestPair::Write(pair.client_id, headers[0], payload, *key, 0),
+                                          TestPair::Write(pair.client_id, headers[1], other_payload, *other_key, 0)}),
+            2u);
+  // Until some of it has arrived, but not all.
+  ASSERT_TRUE(pair.Until([&] { return region[0] == payload[0] && region[1] == payload[1] && region[2] == payload[2]; }));
+  ASSERT_TRUE(pair.server.seen().empty());
+  ASSERT_TRUE(pair.server.regions().Invalidate(*key));
+  ASSERT_TRUE(pair.Until([&] { return pair.server.regions().Settled(*key); }));
+  const std::string frozen = region;
+  ASSERT_TRUE(pair.Until([&] { return pair.server.seen().size() == 2; }));
+  EXPECT_TRUE(region == frozen);
+  EXPECT_EQ(pair.server.seen()[0].write, Event::Write::kStale);
+  EXPECT_EQ(pair.server.seen()[1].write, Event::Write::kLanded);
+  EXPECT_TRUE(other == other_payload);
+}
+
+TEST_P(TcpTransportTest, RefusesWritesOutsideTheRegion) {
+  TestPair pair(config_);
+  pair.ConnectPair();
+  std::string region(4096, 'x');
+  auto key = pair.server.regions().Insert(reinterpret_cast<std::byte*>(region.data()), 2048, kAccessRemoteWrite,
+                                          nullptr);
+  const std::string payload(1024, 'y');
+  const std::string names[] = {"good", "bad", "never"};
+  ASSERT_EQ(pair.client.transport().Post({TestPair::Write(pair.client_id, names[0], payload, *key, 0),
+                                          TestPair::Write(pair.client_id, names[1], payload, *key, 1025),
+                                          TestPair::Message(pair.client_id, names[2], "")}),
+            3u);
+  ASSERT_TRUE(pair.Until([&] { return pair.server.seen().size() == 2; }));
+  EXPECT_EQ(pair.server.seen()[0].write, Event::Write::kLanded);
+  EXPECT_EQ(pair.server.seen()[1].write, Event::Write::kRefused);
+  EXPECT_FALSE(pair.server.seen()[1].status.ok());
+  pair.server.transport().Close(pair.server_id, pair.server.seen()[1].status);
+  ASSERT_TRUE(pair.Until([&] { return !pair.client.seen().empty() && pair.server.seen().size() == 3; }));
+  EXPECT_EQ(pair.server.seen()[2].kind, Event::Kind::kClosed);
+  EXPECT_EQ(pair.client.seen()[0].kind, Event::Kind::kClosed);
+  // The peer is told the reason.
+  EXPECT_EQ(pair.client.seen()[0].status.message(), pair.server.seen()[1].status.message());
+  EXPECT_EQ(region, std::string(1024, 'y') + std::string(3072, 'x'));
+}
+
+TEST_P(TcpTransportTest, ClosesOnceAndReusesIds) {
+  TestPair pair(config_);
+  pair.ConnectPair();
+  for (int round = 0; round < 3; ++round) {
+    pair.client.transport().Close(pair.client_id, absl::UnavailableError("enough"));
+    pair.client.transport().Close(pair.client_id, absl::UnavailableError("twice"));
+    ASSERT_TRUE(pair.Until([&] { return !pair.client.seen().empty() && !pair.server.seen().empty(); }));
+    EXPECT_EQ(pair.client.seen()[0].kind, Event::Kind::kClosed);
+    EXPECT_EQ(pair.client.seen()[0].status, absl::UnavailableError("enough"));
+    EXPECT_EQ(pair.server.seen()[0].status, absl::UnavailableError("enough"));
+    EXPECT_EQ(pair.client.seen().size(), 1u);
+    pair.client.seen().clear();
+    pair.server.seen().clear();
+    const ConnectionId before = pair.client_id;
+    pair.ConnectPair();
+    EXPECT_EQ(pair.client_id, before);
+  }
+}
+
+TEST_P(TcpTransportTest, ClosesInTheMiddleOfEverything) {
+  for (int round = 0; round < 20; ++round) {
+    TestPair pair(config_);
+    pair.ConnectPair();
+    std::string region(4 << 20, 'x');
+    auto key = pair.server.regions().Insert(reinterpret_cast<std::byte*>(region.data()), region.size(),
+                                            kAccessRemoteWrite, nullptr);
+    const std::string payload = Pattern(4 << 20, 3);
+    const std::string header = "h";
+    for (int i = 0; i < 50; ++i) {
+      pair.client.transport().Post({TestPair::Write(pair.client_id, header, payload, *key, 0),
+                                    TestPair::Message(pair.client_id, header, header)});
+    }
+    for (int i = 0; i < round * 3; ++i) {
+      pair.client.Round();
+      pair.server.Round();
+    }
+    TestLane& closer = round % 2 == 0 ? pair.client : pair.server;
+    closer.transport().Close(round % 2 == 0 ? pair.client_id : pair.server_id, absl::CancelledError("now"));
+    ASSERT_TRUE(pair.Until([&] {
+      return pair.client.CountOf(Event::Kind::kClosed) == 1 && pair.server.CountOf(Event::Kind::kClosed) == 1;
+    }));
+    ASSERT_TRUE(pair.server.regions().Invalidate(*key));
+    ASSERT_TRUE(pair.Until([&] { return pair.server.regions().Settled(*key); }));
+  }
+}
+
+TEST_P(TcpTransportTest, RefusalReachesThePeer) {
+  TestPair pair(config_);
+  auto bound = pair.server.transport().Listen("127.0.0.1:0");
+  ASSERT_TRUE(bound.ok());
+  for (const bool told : {true, false}) {
+    auto id = pair.client.transport().Connect(*bound, {}, nullptr, pair.client.now_ns() + 5'000'000'000);
+    ASSERT_TRUE(id.ok());
+    ASSERT_TRUE(pair.Until([&] { return !pair.server.pending().empty(); }));
+    if (told) pair.server.pending()[0]->Refuse("no room");
+    pair.server.pending().clear();
+    ASSERT_TRUE(pair.Until([&] { return !pair.client.seen().empty(); }));
+    EXPECT_EQ(pair.client.seen()[0].kind, Event::Kind::kClosed);
+    EXPECT_THAT(std::string(pair.client.seen()[0].status.message()), HasSubstr(told ? "no room" : "closed"));
+    pair.client.seen().clear();
+  }
+}
+
+TEST_P(TcpTransportTest, ConnectEndsWhenNobodyListensOrAnswers) {
+  TestPair pair(config_);
+  auto bound = pair.server.transport().Listen("127.0.0.1:0");
+  ASSERT_TRUE(bound.ok());
+  const std::string address = *bound;
+  // Accepted by the kernel, never answered.
+  auto silent = pair.client.transport().Connect(address, {}, nullptr, pair.client.now_ns() + 50'000'000);
+  ASSERT_TRUE(silent.ok());
+  ASSERT_TRUE(pair.Until([&] { return !pair.client.seen().empty(); }));
+  EXPECT_EQ(pair.client.seen()[0].status.code(), absl::StatusCode::kDeadlineExceeded);
+  pair.client.seen().clear();
+  pair.server.pending().clear();
+  pair.server.transport().StopListening(address);
+  ASSERT_TRUE(pair.Until([&] { return pair.server.Round() == 0; }));
+  auto nobody = pair.client.transport().Connect(address, {}, nullptr, pair.client.now_ns() + 5'000'000'000);
+  ASSERT_TRUE(nobody.ok());
+  ASSERT_TRUE(pair.Until([&] { return !pair.client.seen().empty(); }));
+  EXPECT_EQ(pair.client.seen()[0].kind, Event::Kind::kClosed);
+  EXPECT_THAT(std::string(pair.client.seen()[0].status.message()), HasSubstr(address));
+  EXPECT_FALSE(pair.client.transport().Connect("no port", {}, nullptr, 0).ok());
+}
+
+TEST_P(TcpTransportTest, PendingConnectionsMoveBetweenTransports) {
+  TestPair pair(config_);
+  auto bound = pair.server.transport().Listen("127.0.0.1:0");
+  ASSERT_TRUE(bound.ok());
+  TestLane third(config_, 2);
+  auto id = pair.client.transport().Connect(*bound, {}, nullptr, pair.client.now_ns() + 5'000'000'000);
+  ASSERT_TRUE(pair.Until([&] { return !pair.server.pending().empty(); }));
+  auto accepted = third.transport().Accept(std::move(pair.server.pending()[0]), {}, nullptr);
+  ASSERT_TRUE(accepted.ok()) << accepted.status();
+  const std::string text = "to the third";
+  ASSERT_EQ(third.transport().Post({TestPair::Message(*accepted, text, "")}), 1u);
+  ASSERT_TRUE(pair.Until([&] {
+    third.Round();
+    return pair.client.seen().size() == 2;
+  }));
+  EXPECT_EQ(pair.client.seen()[1].data, text);
+}
+
+// A peer that speaks for itself, to say what ours never would.
+class RawPeer {
+ public:
+  explicit RawPeer(const std::string& address) {
+    auto addresses = ResolveAddress(address);
+    EXPECT_TRUE(addresses.ok());
+    fd_ = Descriptor(socket(addresses->front().family(), SOCK_STREAM, 0));
+    EXPECT_EQ(connect(fd_.get(), addresses->front().raw(), addresses->front().length), 0);
+  }
+  void Say(const std::string& bytes) {
+    ASSERT_EQ(send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+  }
+  // True once the other end has closed.
+  bool Closed() {
+    char byte;
+    const ssize_t bytes = recv(fd_.get(), &byte, 1, MSG_DONTWAIT);
+    return bytes == 0 || (bytes < 0 && errno == ECONNRESET);
+  }
+  int fd() const { return fd_.get(); }
+
+  static std::string Preface(TcpRole role, uint64_t token) {
+    std::string bytes(kTcpPrefaceBytes, '\0');
+    EncodeTcpPreface({.role = role, .hello_bytes = 0, .token = token, .host_tag = 0},
+                     reinterpret_cast<std::byte*>(bytes.data()));
+    return bytes;
+  }
+
+ private:
+  Descriptor fd_;
+};
+
+TEST_P(TcpTransportTest, StrangersAreClosedAndNamed) {
+  TestPair pair(config_);
+  auto bound = pair.server.transport().Listen("127.0.0.1:0");
+  RawPeer stranger(*bound);
+  stranger.Say("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  ASSERT_TRUE(pair.Until([&] { return stranger.Closed(); }));
+  ASSERT_FALSE(pair.server.log().empty());
+  EXPECT_THAT(pair.server.log().back(), HasSubstr("magic"));
+  EXPECT_TRUE(pair.server.pending().empty());
+}
+
+TEST_P(TcpTransportTest, HalfOpenPeersTimeOut) {
+  config_.handshake_timeout_ns = 20'000'000;
+  TestPair pair(config_);
+  auto bound = pair.server.transport().Listen("127.0.0.1:0");
+  RawPeer silent(*bound);
+  RawPeer halting(*bound);
+  halting.Say(RawPeer::Preface(TcpRole::kControl, 1).substr(0, 7));
+  RawPeer alone(*bound);
+  alone.Say(RawPeer::Preface(TcpRole::kControl, 2));
+  ASSERT_TRUE(pair.Until([&] { return silent.Closed() && halting.Closed() && alone.Closed(); }));
+  pair.ConnectPair();
+}
+
+TEST_P(TcpTransportTest, FloodsAreBounded) {
+  config_.pending_sockets_max = 8;
+  config_.handshake_timeout_ns = 50'000'000;
+  TestPair pair(config_);
+  auto bound = pair.server.transport().Listen("127.0.0.1:0");
+  std::vector<std::unique_ptr<RawPeer>> flood;
+  for (int i = 0; i < 50; ++i) flood.push_back(std::make_unique<RawPeer>(*bound));
+  const auto closed = [&] {
+    return std::count_if(flood.begin(), flood.end(), [](const auto& peer) { return peer->Closed(); });
+  };
+  ASSERT_TRUE(pair.Until([&] { return closed() >= 42; }));
+  EXPECT_EQ(closed(), 42);
+  ASSERT_TRUE(pair.Until([&] { return closed() == 50; }));
+  pair.ConnectPair();
+}
+
+// A raw peer whose connection was accepted.
+struct RawConnection {
+  RawConnection(TestPair* pair, const std::string& address) : control(address), data(address) {
+    data.Say(RawPeer::Preface(TcpRole::kData, 77));
+    control.Say(RawPeer::Preface(TcpRole::kControl, 77));
+    EXPECT_TRUE(pair->Until([&] { return !pair->server.pending().empty(); }));
+    auto accepted = pair->server.transport().Accept(std::move(pair->server.pending()[0]), {}, nullptr);
+    EXPECT_TRUE(accepted.ok());
+    pair->server.pending().clear();
+    char reply[kTcpReplyBytes];
+    EXPECT_EQ(recv(control.fd(), reply, sizeof(reply), MSG_WAITALL), static_cast<ssize_t>(sizeof(reply)));
+  }
+  RawPeer control;
+  RawPeer data;
+};
+
+std::string Frame(TcpFrameType type, const std::string& body) {
+  std::string bytes(kTcpFramePrefixBytes, '\0');
+  EncodeTcpFramePrefix(type, 0, static_cast<uint32_t>(body.size()), reinterpret_cast<std::byte*>(bytes.data()));
+  return bytes + body;
+}
+
+TEST_P(TcpTransportTest, FramesMayComeByteByByte) {
+  TestPair pair(config_);
+  auto bound = pair.server.transport().Listen("127.0.0.1:0");
+  RawConnection raw(&pair, *bound);
+  std::string stream;
+  for (int i = 0; i < 20; ++i) stream += Frame(TcpFrameType::kMessage, Pattern(static_cast<size_t>(i) * 3, 1));
+  for (const char c : stream) {
+    raw.control.Say(std::string(1, c));
+    pair.server.Round();
+  }
+  ASSERT_TRUE(pair.Until([&] { return pair.server.seen().size() == 20; }));
+  for (size_t i = 0; i < 20; ++i) EXPECT_EQ(pair.server.seen()[i].data, Pattern(i * 3, 1));
+}
+
+TEST_P(TcpTransportTest, BadFramesCloseTheConnectionAlone) {
+  TestPair pair(config_);
+  pair.ConnectPair();
+  struct Case {
+    std::string bytes;
+    std::string field;
+  };
+  std::string long_frame = Frame(TcpFrameType::kMessage, "");
+  const uint32_t long_bytes = kTcpFrameBodyBytesMax + 1;
+  std::memcpy(long_frame.data(), &long_bytes, 4);
+  std::string reserved = Frame(TcpFrameType::kMessage, "");
+  reserved[6] = 1;
+  for (const Case& bad : {Case{Frame(static_cast<TcpFrameType>(9), ""), "type"}, Case{long_frame, "body_bytes"},
+                          Case{reserved, "reserved"}, Case{Frame(TcpFrameType::kWrite, "short"), "body_bytes"},
+                          Case{Frame(TcpFrameType::kWrite, std::string(24, '\xff')), "length"}}) {
+    RawConnection raw(&pair, pair.address);
+    raw.control.Say(bad.bytes);
+    ASSERT_TRUE(pair.Until([&] { return !pair.server.seen().empty(); }));
+    EXPECT_EQ(pair.server.seen()[0].kind, Event::Kind::kClosed);
+    EXPECT_EQ(pair.server.seen()[0].status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(pair.server.seen()[0].status.message()), HasSubstr(bad.field));
+    pair.server.seen().clear();
+  }
+  const std::string text = "still here";
+  ASSERT_EQ(pair.client.transport().Post({TestPair::Message(pair.client_id, text, "")}), 1u);
+  ASSERT_TRUE(pair.Until([&] { return pair.server.seen().size() == 1; }));
+  EXPECT_EQ(pair.server.seen()[0].data, text);
+}
+
+TEST_P(TcpTransportTest, WakeEndsAWait) {
+  TestLane lane(config_, 0);
+  lane.Round();
+  lane.transport().Wake();
+  lane.transport().Wait(lane.now_ns() + 60'000'000'000);  // a Wake that came before
+  std::thread waker([&] { lane.transport().Wake(); });
+  lane.transport().Wait(lane.now_ns() + 60'000'000'000);
+  waker.join();
+  lane.Round();
+  // Otherwise it lasts; a Wake that came while a Wait began may end one more early.
+  const int64_t deadline_ns = lane.now_ns() + 5'000'000;
+  lane.transport().Wait(deadline_ns);
+  lane.Round();
+  if (lane.now_ns() < deadline_ns) lane.transport().Wait(deadline_ns);
+  EXPECT_GE(lane.now_ns(), deadline_ns);
+}
+
+TEST_P(TcpTransportTest, WaitEndsWhenSomethingComes) {
+  TestPair pair(config_);
+  auto bound = pair.server.transport().Listen("127.0.0.1:0");
+  RawConnection raw(&pair, *bound);
+  std::thread peer([&] { raw.control.Say(Frame(TcpFrameType::kMessage, "news")); });
+  while (pair.server.seen().empty()) {
+    pair.server.transport().Wait(pair.server.now_ns() + 60'000'000'000);
+    pair.server.Round();
+  }
+  peer.join();
+  EXPECT_EQ(pair.server.seen()[0].data, "news");
+}
+
+TEST(TcpNetworkTest, NamesWhatItCannotDo) {
+  Logger logger(LogLevel::kError);
+  TcpConfig config;
+  config.congestion_control = "nonesuch";
+  const auto network = CreateTcpNetwork(config, &logger);
+  EXPECT_EQ(network.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(network.status().message()), HasSubstr("nonesuch"));
+}
+
+}  // namespace
+}  // namespace mcp::internal
