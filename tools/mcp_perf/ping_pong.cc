@@ -1,0 +1,157 @@
+#include "tools/mcp_perf/ping_pong.h"
+
+#include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "tools/mcp_perf/host.h"
+#include "tools/mcp_perf/interrupt.h"
+#include "tools/mcp_perf/pattern.h"
+#include "tools/mcp_perf/status_macros.h"
+
+namespace mcp::perf {
+namespace {
+
+// Turns of a spin between two looks at whether there is still anything to wait for.
+constexpr uint32_t kLookEvery = 1024;
+constexpr int64_t kStallNs = int64_t{60} * 1'000'000'000;
+constexpr std::chrono::microseconds kWait{1000};
+constexpr uint64_t kAnyTag = 0;
+
+}  // namespace
+
+PingPong::PingPong(DataPath* path, const RemoteRegion& peer, ControlChannel* control)
+    : path_(path), peer_(peer), control_(control), operation_(path->spec().test.operation), spin_(CpuCount() > 1) {}
+
+PingPong::~PingPong() {
+  while (in_flight_ != 0) path_->engine().Progress();
+}
+
+template <typename Ready>
+absl::Status PingPong::SpinUntil(Ready ready, bool message_ends) {
+  Engine& engine = path_->engine();
+  int64_t stalled_at_ns = 0;
+  for (uint32_t turn = 1;; ++turn) {
+    engine.Progress();
+    if (!error_.ok()) return error_;
+    if (ready()) return absl::OkStatus();
+    if (!spin_) {
+      engine.Wait(kWait);
+    } else if (turn % kLookEvery != 0) {
+      continue;
+    }
+    if (Interrupted()) return absl::CancelledError("interrupted");
+    if (!control_->alive()) return absl::UnavailableError("the peer left");
+    if (message_ends && control_->has_message()) return absl::AbortedError("the client ended the window early");
+    MCP_PERF_RETURN_IF_ERROR(path_->session().status());
+    if (message_ends) continue;  // the client decides for how long
+    const int64_t now_ns = NowNs();
+    if (stalled_at_ns == 0) stalled_at_ns = now_ns + kStallNs;
+    if (now_ns > stalled_at_ns) {
+      return absl::DeadlineExceededError(absl::StrCat("no answer in ", kStallNs / 1'000'000'000, " s"));
+    }
+  }
+}
+
+absl::Status PingPong::Begin(uint64_t generation, uint64_t count) {
+  generation_ = generation;
+  count_ = count;
+  posted_ = completed_ = received_ = 0;
+  if (operation_ != Operation::kSend) return absl::OkStatus();
+  for (uint64_t index = 0; index < count; ++index) {
+    const auto posted = path_->session().Receive(kAnyTag, path_->SlotSlice(index),
+                                                 [this](Result result) { OnReceived(result); }, {.tag_mask = 0});
+    MCP_PERF_RETURN_IF_ERROR(posted.status());
+    ++in_flight_;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> PingPong::Lead(Histogram& latency) {
+  int64_t sum_ns = 0;
+  // put_lat and send_lat report half the round trip.
+  const int64_t parts = operation_ == Operation::kGet ? 1 : 2;
+  for (uint64_t index = 0; index < count_; ++index) {
+    const int64_t start_ns = NowNs();
+    MCP_PERF_RETURN_IF_ERROR(Post(index));
+    MCP_PERF_RETURN_IF_ERROR(SpinUntil([this, index] { return Arrived(index); }, false));
+    const int64_t round_trip_ns = NowNs() - start_ns;
+    latency.Record(round_trip_ns / parts);
+    sum_ns += round_trip_ns;
+  }
+  MCP_PERF_RETURN_IF_ERROR(SpinUntil([this] { return completed_ == posted_; }, false));
+  return sum_ns;
+}
+
+absl::Status PingPong::Follow() {
+  if (operation_ == Operation::kGet) {
+    return SpinUntil([this] { return control_->has_message(); }, true);
+  }
+  for (uint64_t index = 0; index < count_; ++index) {
+    MCP_PERF_RETURN_IF_ERROR(SpinUntil([this, index] { return Arrived(index); }, true));
+    MCP_PERF_RETURN_IF_ERROR(Post(index));
+  }
+  return SpinUntil([this] { return completed_ == posted_; }, false);
+}
+
+absl::Status PingPong::Post(uint64_t index) {
+  const uint64_t operation = path_->OperationNumber(generation_, index);
+  const Layout& layout = path_->layout();
+  auto done = [this](Result result) { OnPosted(result); };
+  Session& session = path_->session();
+  absl::StatusOr<OperationId> posted;
+  do {
+    switch (operation_) {
+      case Operation::kPut:
+        posted = session.Put(path_->SourceSlice(operation), peer_, layout.SlotOffset(index), done);
+        break;
+      case Operation::kGet:
+        posted = session.Get(path_->SlotSlice(index), peer_, layout.SourceOffset(operation), done);
+        break;
+      case Operation::kSend:
+        posted = session.Send(operation, path_->SourceSlice(operation), done);
+        break;
+    }
+    if (!absl::IsResourceExhausted(posted.status())) break;
+    path_->engine().Progress();
+  } while (control_->alive() && !Interrupted());
+  MCP_PERF_RETURN_IF_ERROR(posted.status());
+  ++posted_;
+  ++in_flight_;
+  return absl::OkStatus();
+}
+
+bool PingPong::Arrived(uint64_t index) const {
+  switch (operation_) {
+    case Operation::kPut:
+      return LastBytesArrived(path_->SlotData(index), path_->Due(path_->OperationNumber(generation_, index)),
+                              path_->layout().size);
+    case Operation::kGet:
+      return completed_ > index;
+    case Operation::kSend:
+      return received_ > index;
+  }
+  return false;
+}
+
+void PingPong::OnPosted(const Result& result) {
+  --in_flight_;
+  ++completed_;
+  if (!result.status.ok() && error_.ok()) error_ = result.status;
+}
+
+void PingPong::OnReceived(const Result& result) {
+  --in_flight_;
+  if (!result.status.ok()) {
+    if (error_.ok()) error_ = result.status;
+    return;
+  }
+  // One message at a time: message n of the window has matched receive n.
+  const uint64_t due = path_->OperationNumber(generation_, received_);
+  if (error_.ok() && (result.tag != due || result.bytes != path_->layout().size)) {
+    error_ = absl::DataLossError(absl::StrCat("a message of ", result.bytes, " bytes with tag ", result.tag, " where ",
+                                              path_->layout().size, " bytes with tag ", due, " were due"));
+  }
+  ++received_;
+}
+
+}  // namespace mcp::perf
