@@ -1,0 +1,75 @@
+"""UCX over TCP, driven by its own ucx_perftest."""
+import shutil
+
+from .. import model, processes
+from ..model import MeasurementError, Sample
+from .base import Peer, timeout_s
+
+_TESTS = {'put_bw': 'ucp_put_bw', 'send_bw': 'tag_bw', 'get_bw': 'ucp_get', 'put_lat': 'ucp_put_lat',
+          'send_lat': 'tag_lat'}
+_COLUMNS = 8  # iterations, percentile, average and overall latency, 2 bandwidths, 2 message rates
+
+
+class Ucx(Peer):
+    name = 'UCX'
+    key = 'ucx'
+    package = 'libucx0'
+    tests = model.TESTS
+    fixed = 'ucx_perftest, UCX_TLS=tcp, polling'
+
+    def __init__(self, context):
+        super().__init__(context)
+        self._startup_cpu_s = {}
+
+    def missing(self):
+        return None if shutil.which('ucx_perftest') else 'ucx_perftest is not installed'
+
+    def candidates(self, row, size):
+        choice = self.windowed(row, size)
+        if size >= 4 << 10:  # the copy-out buffers; 8 KiB is the default
+            choice = choice + [{**one, 'segment': '128k'} for one in choice]
+        return choice
+
+    def measure(self, path, row, settings, work):
+        """ucx_perftest gives one percentile a run and no CPU time: that is the processes' whole, less that of a run of
+        a single operation."""
+        key = (path.name, row.test, work.size)
+        if key not in self._startup_cpu_s:
+            self._startup_cpu_s[key] = self._run(path, row, settings, work, 1, 0)[1].usage_s
+        latencies = model.is_latency(row.test)
+        iterations = max(1, work.iterations // 2) if latencies else work.iterations
+        values, pair = self._run(path, row, settings, work, iterations, work.warmup)
+        seconds = iterations / values['rate']
+        if row.test == 'get_bw' or not latencies:
+            values['latency'] = None
+        sample = Sample(seconds=seconds, operations=iterations, size=work.size,
+                        cpu_s=max(0.0, pair.usage_s - self._startup_cpu_s[key]), cpu_operations=iterations + work.warmup,
+                        p50_us=values['latency'], command=pair.command, foreign_cpu=pair.foreign_cpu)
+        if latencies:
+            sample.p99_us = self._run(path, row, settings, work, iterations, work.warmup, 99)[0]['latency']
+        return sample
+
+    def _run(self, path, row, settings, work, iterations, warmup, percentile=50):
+        environment = {'UCX_TLS': 'tcp', 'UCX_NET_DEVICES': path.device, 'UCX_WARN_UNUSED_ENV_VARS': 'n'}
+        if 'segment' in settings:
+            environment['UCX_TCP_TX_SEG_SIZE'] = environment['UCX_TCP_RX_SEG_SIZE'] = settings['segment']
+        server = ['ucx_perftest', '-p', work.port]
+        client = ['ucx_perftest', path.server_address, '-p', work.port, '-t', _TESTS[row.test], '-s', work.size,
+                  '-n', iterations, '-w', warmup, '-O', settings.get('window', 1), '-R', percentile, '-f', '-v']
+        pair = processes.run_pair(path.server + server, path.client + client, environment, timeout_s(work), work.port)
+        return parse(pair.client_output), pair
+
+
+def parse(text):
+    """Returns latency (us; half a round trip in latency tests) and rate (operations a second) of its CSV."""
+    for line in reversed(text.strip().splitlines()):
+        fields = line.split(',')
+        if len(fields) == _COLUMNS and fields[0].strip().isdigit():
+            return {'latency': float(fields[1]), 'rate': _positive(float(fields[7]))}
+    raise MeasurementError(f'no figures in the output of ucx_perftest: {text.strip()[-200:]!r}')
+
+
+def _positive(rate):
+    if rate <= 0:
+        raise MeasurementError('ucx_perftest reports a rate of 0')
+    return rate
