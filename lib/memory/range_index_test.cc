@@ -45,20 +45,21 @@ TEST(RangeIndex, AgreesWithAMap) {
   constexpr uint64_t kSeed = 8;
   SCOPED_TRACE(kSeed);
   Random random(kSeed);
-  RangeIndex index(64);
+  constexpr uint32_t kRanges = 600;  // four levels of the index
+  RangeIndex index(kRanges);
   std::map<uint64_t, uint32_t> model;
-  for (uint32_t i = 0; i < 5000; ++i) {
-    const uint64_t start = random.Below(200);
+  for (uint32_t i = 0; i < 20000; ++i) {
+    const uint64_t start = random.Below(1300);
     {
       RangeIndex::Change change(&index);
       if (model.erase(start) == 1) {
         change.Remove(start);
-      } else if (model.size() < 64) {
+      } else if (model.size() < kRanges) {
         change.Insert(start, i);
         model[start] = i;
       }
     }
-    const uint64_t address = random.Below(220);
+    const uint64_t address = random.Below(1400);
     const auto above = model.upper_bound(address);
     ASSERT_EQ(index.Find(address), above == model.begin() ? RangeIndex::kNone : std::prev(above)->second);
     ASSERT_EQ(index.size(), model.size());
