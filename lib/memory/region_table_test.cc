@@ -147,6 +147,21 @@ TEST_F(RegionTableTest, APinHoldsTheKeyUnsettledBeyondTheRound) {
   EXPECT_TRUE(table_.Settled(key));
 }
 
+TEST_F(RegionTableTest, ALandingSettlesWithItsLastPinNotWithTheRound) {
+  const uint64_t key = InsertOrDie();
+  const uint32_t slot = RegionKeySlot(key);
+  table_.EnterRound(0);
+  ASSERT_TRUE(table_.TryPin(slot, key));
+  ASSERT_TRUE(table_.Invalidate(key));
+  EXPECT_FALSE(table_.TryPin(slot, key));
+  EXPECT_FALSE(table_.LandingSettled(key));
+  table_.Unpin(slot);
+  EXPECT_TRUE(table_.LandingSettled(key));
+  EXPECT_FALSE(table_.Settled(key));
+  table_.LeaveRound(0);
+  EXPECT_TRUE(table_.Settled(key));
+}
+
 TEST_F(RegionTableTest, SlotsComeBackWhenTheyHaveSettled) {
   std::vector<uint64_t> keys;
   for (int i = 0; i < 4; ++i) keys.push_back(InsertOrDie());
@@ -237,6 +252,40 @@ TEST_F(RegionTableTest, NothingIsTouchedAfterSettled) {
   stop.store(true);
   for (std::thread& reader : readers) reader.join();
   EXPECT_GE(touches.load(), static_cast<uint64_t>(kGenerations));
+}
+
+// The same for landings, which are used under TryPin alone.
+TEST_F(RegionTableTest, NothingIsTouchedAfterLandingSettled) {
+  constexpr int kGenerations = 500;
+  RegionTable table(8, Random(5));
+  std::atomic<uint64_t> current_key{0};
+  std::atomic<bool> stop{false};
+  std::atomic<uint64_t> touches{0};
+  std::atomic<std::byte*> current_byte{nullptr};
+  std::thread toucher([&] {
+    while (!stop.load(std::memory_order_relaxed)) {
+      const uint64_t key = current_key.load(std::memory_order_acquire);
+      const uint32_t slot = RegionKeySlot(key);
+      if (slot < 8 && table.TryPin(slot, key)) {
+        *current_byte.load(std::memory_order_relaxed) = std::byte{1};
+        touches.fetch_add(1, std::memory_order_relaxed);
+        table.Unpin(slot);
+      }
+      std::this_thread::yield();
+    }
+  });
+  for (int generation = 0; generation < kGenerations; ++generation) {
+    auto byte = std::make_unique<std::byte>();
+    const uint64_t key = table.Insert(byte.get(), 1, kAccessRemoteWrite, nullptr).value();
+    current_byte.store(byte.get(), std::memory_order_relaxed);
+    current_key.store(key, std::memory_order_release);
+    const uint64_t seen = touches.load(std::memory_order_relaxed);
+    while (touches.load(std::memory_order_relaxed) == seen) std::this_thread::yield();
+    ASSERT_TRUE(table.Invalidate(key));
+    while (!table.LandingSettled(key)) std::this_thread::yield();
+  }
+  stop.store(true);
+  toucher.join();
 }
 
 }  // namespace
