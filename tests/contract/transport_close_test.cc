@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "gtest/gtest.h"
 #include "lib/base/random.h"
 #include "tests/contract/transport_fixture.h"
@@ -29,7 +30,7 @@ TEST_P(TransportClose, BothSidesHearOnce) {
   a()->transport()->Close(wire.client_id, absl::CancelledError("enough"));
   ASSERT_TRUE(BothClosed(wire));
   EXPECT_EQ(a()->closed[wire.client_id], absl::CancelledError("enough"));
-  EXPECT_EQ(b()->closed[wire.server_id].code(), absl::StatusCode::kUnavailable) << b()->closed[wire.server_id];
+  EXPECT_TRUE(absl::StrContains(b()->closed[wire.server_id].message(), "enough")) << b()->closed[wire.server_id];
   DriveAWhile();
   EXPECT_EQ(a()->closed_contexts, std::vector<void*>{&mine});
   EXPECT_EQ(b()->closed_contexts, std::vector<void*>{&theirs});
@@ -40,7 +41,7 @@ TEST_P(TransportClose, TheAcceptingSideMayClose) {
   b()->transport()->Close(wire.server_id, absl::InternalError("out"));
   ASSERT_TRUE(BothClosed(wire));
   EXPECT_EQ(b()->closed[wire.server_id], absl::InternalError("out"));
-  EXPECT_EQ(a()->closed[wire.client_id].code(), absl::StatusCode::kUnavailable) << a()->closed[wire.client_id];
+  EXPECT_TRUE(absl::StrContains(a()->closed[wire.client_id].message(), "out")) << a()->closed[wire.client_id];
 }
 
 TEST_P(TransportClose, BothMayCloseAtOnceAndAgain) {
@@ -80,7 +81,9 @@ TEST_P(TransportClose, IdsAreUsedAgain) {
   }
 }
 
-// After kClosed the sender's memory is its own: what is written there afterwards is never delivered.
+// After kClosed the sender's memory is its own: what is written there afterwards is never delivered. Where payload
+// leaves by page reference the peer's kernel may still hold the pages, and the rail's checksum has to tell; see
+// LeavesByReference.
 TEST_P(TransportClose, LentMemoryComesBack) {
   constexpr uint64_t kSize = 1 << 20;
   constexpr size_t kWorks = 32;
@@ -93,7 +96,7 @@ TEST_P(TransportClose, LentMemoryComesBack) {
     b()->messages.clear();
     b()->on_message = [&](const Event& event) {
       if (event.write == Event::Write::kLanded) {
-        EXPECT_EQ(PatternMismatch(landing.bytes, 3), "");
+        EXPECT_TRUE(LeavesByReference(a()) || PatternMismatch(landing.bytes, 3).empty());
       } else {
         EXPECT_EQ(PatternMismatch({event.data, event.data_bytes}, 3), "");
       }

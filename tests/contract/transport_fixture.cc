@@ -1,11 +1,13 @@
 #include "tests/contract/transport_fixture.h"
 
-#include "absl/strings/str_cat.h"
-
 namespace mcp::internal {
 
+void PrintTo(const TransportCase& transport_case, std::ostream* out) {
+  *out << TransportKindName(transport_case.kind) << (transport_case.decorated ? "_decorated" : "");
+}
+
 std::string TransportCaseName(const testing::TestParamInfo<TransportCase>& info) {
-  return absl::StrCat(TransportKindName(info.param.kind), info.param.decorated ? "_decorated" : "");
+  return testing::PrintToString(info.param);
 }
 
 std::vector<TransportCase> AllTransportCases() {
@@ -85,6 +87,10 @@ WorkRequest WriteWork(ConnectionId connection, absl::Span<const std::byte> heade
   work.key = key;
   work.offset = offset;
   return work;
+}
+
+bool LeavesByReference(TransportNode* node) {
+  return (node->transport()->info().capabilities & kCapabilityZeroCopySend) != 0;
 }
 
 Landing::Landing(TransportNode* landing_node, uint64_t size, uint32_t access) : node(landing_node), bytes(size) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct TransportCase {
   bool decorated;
 };
 
+void PrintTo(const TransportCase& transport_case, std::ostream* out);
 std::string TransportCaseName(const testing::TestParamInfo<TransportCase>& info);
 std::vector<TransportCase> AllTransportCases();
 
@@ -65,6 +67,10 @@ WorkRequest MessageWork(ConnectionId connection, absl::Span<const std::byte> hea
                         absl::Span<const std::byte> payload = {});
 WorkRequest WriteWork(ConnectionId connection, absl::Span<const std::byte> header, absl::Span<const std::byte> payload,
                       uint64_t key, uint64_t offset);
+
+// Whether large payload may leave as references to the caller's pages. What the caller writes there once the connection
+// is gone, a peer that still reads may find in place of what was sent.
+bool LeavesByReference(TransportNode* node);
 
 // Memory at a node that peers may write to.
 struct Landing {
