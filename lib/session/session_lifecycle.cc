@@ -148,7 +148,8 @@ void SessionImpl::Fail(const absl::Status& status) {
 // The last rail to go down knows that nothing touches the session's memory any more.
 void SessionImpl::OnRailDown(Rail& rail, const absl::Status& status) {
   if (!ended()) {
-    if (peer_closed_.load(std::memory_order_acquire) || status.ok()) {
+    if (status.ok() || status.code() == absl::StatusCode::kCancelled) peer_closed_.store(true);
+    if (peer_closed_.load(std::memory_order_acquire)) {
       Fail(absl::UnavailableError(absl::StrCat("session with ", peer_, ": ", kCloseReason)));
     } else {
       Fail(Error(absl::StatusCode::kUnavailable, rail, status.message()));
