@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
+#include <vector>
 
 #include "lib/wire/tcp_frame.h"
 
@@ -56,11 +56,11 @@ void CheckFrames(const std::byte* bytes, size_t size) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace mcp::internal;
-  // On the heap and no larger than the input, so that a read beyond it is seen.
-  const auto copy = std::make_unique<std::byte[]>(size);
-  if (size > 0) std::memcpy(copy.get(), data, size);
-  if (size >= kTcpPrefaceBytes) CheckPreface(copy.get());
-  if (size >= kTcpReplyBytes) CheckReply(copy.get());
-  CheckFrames(copy.get(), size);
+  // A copy of the input's own size, so that a read beyond it is seen.
+  const auto* begin = reinterpret_cast<const std::byte*>(data);
+  const std::vector<std::byte> bytes(begin, begin + size);
+  if (size >= kTcpPrefaceBytes) CheckPreface(bytes.data());
+  if (size >= kTcpReplyBytes) CheckReply(bytes.data());
+  CheckFrames(bytes.data(), size);
   return 0;
 }
