@@ -496,13 +496,14 @@ TEST_P(TcpTransportTest, WakeEndsAWait) {
   std::thread waker([&] { lane.transport().Wake(); });
   lane.transport().Wait(lane.now_ns() + 60'000'000'000);
   waker.join();
-  lane.Round();
-  // Otherwise it lasts; a Wake that came while a Wait began may end one more early.
+  // Otherwise it lasts, but for the odd one that a late Wake or a signal ends early.
   const int64_t deadline_ns = lane.now_ns() + 5'000'000;
-  lane.transport().Wait(deadline_ns);
-  lane.Round();
-  if (lane.now_ns() < deadline_ns) lane.transport().Wait(deadline_ns);
-  EXPECT_GE(lane.now_ns(), deadline_ns);
+  int waits = 0;
+  for (; lane.now_ns() < deadline_ns; ++waits) {
+    lane.Round();
+    lane.transport().Wait(deadline_ns);
+  }
+  EXPECT_LT(waits, 10);
 }
 
 TEST_P(TcpTransportTest, WaitEndsWhenSomethingComes) {
