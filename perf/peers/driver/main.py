@@ -33,7 +33,7 @@ def _present(peers, chosen, sink):
 
 def _describe(options, seed, ways, peers, arguments):
     return {**results.environment(), 'rounds': options.rounds, 'seconds': options.seconds, 'seed': seed,
-            'congestion_control': options.congestion, 'pinning': 'none',
+            'congestion_control': options.congestion, 'pinning': 'single spinning threads',
             'made_by': ' '.join(['perf/peers/run', *map(shlex.quote, arguments)]),
             'paths': {way.name: way.description for way in ways},
             'peers': {peer.name: {'version': peer.version(), 'fixed': peer.fixed} for peer in peers}}

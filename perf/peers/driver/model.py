@@ -44,6 +44,7 @@ class Sample:
     p50_us: float = None  # half a round trip
     p99_us: float = None
     command: str = ''
+    chosen: dict = dataclasses.field(default_factory=dict)  # settings that the program chose by itself
     foreign_cpu: float = None  # share of the machine that others used meanwhile
 
     @property

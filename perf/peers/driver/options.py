@@ -3,6 +3,7 @@ import argparse
 
 from . import model, paths
 
+TUNE = {'rounds': 1, 'seconds': 0.2, 'sizes': ','.join(str(size) for size in model.SIZES)}
 QUICK = {'rounds': 2, 'seconds': 0.15, 'sizes': '64,64K,1M,16M'}
 FULL = {'rounds': 5, 'seconds': 0.4, 'sizes': ','.join(str(size) for size in model.SIZES)}
 
@@ -56,7 +57,7 @@ def parse(arguments, peer_keys):
                         help='no comparison: find the best settings of each row and keep them in perf/peers/tuned.json')
     parser.add_argument('--table', metavar='FILE', help='no measurement: print the table of an earlier run')
     options = parser.parse_args(arguments)
-    chosen = QUICK if options.quick else FULL
+    chosen = TUNE if options.tune else QUICK if options.quick else FULL
     options.rounds = options.rounds or chosen['rounds']
     options.seconds = options.seconds or chosen['seconds']
     options.sizes = options.sizes or _sizes(chosen['sizes'])

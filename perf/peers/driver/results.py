@@ -66,13 +66,13 @@ class Results:
 
     def sample(self, path, row, size, number, settings, sample: Sample):
         self._append({'kind': 'sample', 'path': path.name, 'peer': row.peer, 'variant': row.variant, 'test': row.test,
-                      'size_bytes': size, 'round': number, 'settings': settings,
+                      'size_bytes': size, 'round': number, 'settings': {**settings, **sample.chosen},
                       'seconds': round(sample.seconds, 6), 'operations': sample.operations,
                       'bandwidth_bytes_per_s': round(sample.bandwidth),
                       'operations_per_s': round(sample.operations / sample.seconds, 1),
                       'p50_us': sample.p50_us, 'p99_us': sample.p99_us,
                       'cpu_s_per_gb': None if sample.cpu_s_per_gb is None else round(sample.cpu_s_per_gb, 5),
-                      'foreign_cpu': round(sample.foreign_cpu or 0.0, 3),
+                      'foreign_cpu': None if sample.foreign_cpu is None else round(sample.foreign_cpu, 3),
                       **({'command': sample.command} if number == 1 else {})})
 
     def _append(self, record):

@@ -30,7 +30,7 @@ def figure(values):
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """mcp against the best of others: the median and spread of the ratios of each round, above 1 where mcp is better."""
+    """mcp against the best of others: median and spread of the ratios of each round, above 1 where mcp is better."""
     best: model.Row
     ratio: Figure
 
@@ -50,7 +50,8 @@ class Summary:
         return _ordered(path for path, _, _ in self._samples)
 
     def rows(self, path, latency):
-        return _ordered(row for where, row, _ in self._samples if where == path and model.is_latency(row.test) == latency)
+        return _ordered(row for where, row, _ in self._samples
+                        if where == path and model.is_latency(row.test) == latency)
 
     def sizes(self, latency):
         return sorted({size for _, row, size in self._samples if model.is_latency(row.test) == latency})

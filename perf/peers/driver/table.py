@@ -57,14 +57,16 @@ class Table:
         yield ''
         yield (f'{run["time"]}, {run["cpus"]} x {run["cpu_model"]}, {run["memory"]}, Linux {run["kernel"]}. '
                f'{run["rounds"]} interleaved rounds of about {run["seconds"]:g} s a measurement, order drawn from seed '
-               f'{run["seed"]}; no pinning; warm-up of a tenth before each. Cells: median (smallest–greatest). '
+               f'{run["seed"]}; a process that is one spinning thread (UCX, libfabric, Open MPI; mcp '
+               f'and bare C in spinning latency) has a core of its own, others are not pinned; warm-up of a tenth before '
+               f'each. Cells: median (smallest–greatest). '
                f'Made by `{run["made_by"]}`.')
         yield ''
         load = run['load_before'][0]
         if foreign and (foreign.median > _QUIET_SHARE or load > 0.5):
             yield (f'**The machine was not quiet**: load {load:.1f} before, others used a median of '
-                   f'{foreign.median:.0%} of it during measurements (up to {foreign.high:.0%}). These figures show that '
-                   'the comparison runs, not who wins.')
+                   f'{foreign.median:.0%} of it during measurements (up to {foreign.high:.0%}). These figures show '
+                   'that the comparison runs, not who wins.')
             yield ''
 
     def _path(self, path):
@@ -80,7 +82,7 @@ class Table:
 
     def _ratios(self, path, sizes):
         rows = [row for row in self._summary.rows(path, False) if row.peer == MCP]
-        against = (('best peer', is_peer, lambda size: _GOALS_PEER.get(size)), ('best bare C', is_bare, lambda _: _GOAL_BARE),
+        against = (('best peer', is_peer, _GOALS_PEER.get), ('best bare C', is_bare, lambda _: _GOAL_BARE),
                    ('bare C, coalesced', is_coalesced, lambda _: None))
         body = []
         for row in self._sorted(rows):

@@ -9,7 +9,7 @@
 
 #include "perf/peers/programs/common.h"
 
-enum { kCompletionsMax = 64, kQueueMax = 4096, kWordBytes = 64, kReceivesBefore = 1 };
+enum { kCompletionsMax = 64, kQueueMax = 1024, kWordBytes = 64, kReceivesBefore = 1 };
 
 struct target {
   uint64_t address, key;
@@ -41,7 +41,6 @@ static struct fi_info* find_provider(const struct options* o) {
   hints->mode = FI_CONTEXT | FI_CONTEXT2;
   hints->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
   hints->domain_attr->threading = FI_THREAD_DOMAIN;
-  hints->tx_attr->size = hints->rx_attr->size = (size_t)o->window + 4;
   hints->fabric_attr->prov_name = strdup("tcp");
   check(fi_getinfo(FI_VERSION(1, 15), o->host, o->port, o->server ? FI_SOURCE : 0, hints, &info), "fi_getinfo");
   return info;

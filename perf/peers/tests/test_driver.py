@@ -83,7 +83,8 @@ class ProcessesTest(unittest.TestCase):
         self.assertLess(time.monotonic() - started, 10)
 
     def test_reports_output_and_cpu_time(self):
-        pair = processes.run_pair(None, ['sh', '-c', 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done'], {}, 30)
+        loop = 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done'
+        pair = processes.run_pair(None, ['sh', '-c', loop], {}, 30)
         self.assertEqual(pair.client_output, 'done\n')
         self.assertGreater(pair.usage_s, 0)
 

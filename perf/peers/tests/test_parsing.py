@@ -13,7 +13,8 @@ UCX = '''iterations,50.0_percentile_lat,avg_lat,overall_lat,avg_bw,overall_bw,av
 def mcp_document(**changes):
     result = {'test': 'put_bw', 'size_bytes': 65536, 'operations': 1000, 'seconds': 0.5, 'error': None,
               'latency_us': {'p50': 4.5, 'p99': 9.0}, 'cpu_s': {'local': 0.25, 'remote': 0.5}, **changes}
-    return json.dumps({'schema': 'mcp-perf/1', 'results': [result]})
+    return json.dumps({'schema': 'mcp-perf/1', 'local': {'device': 'io_uring', 'rails': 2, 'host': 'h'},
+                       'results': [result]})
 
 
 class UcxTest(unittest.TestCase):
@@ -50,6 +51,7 @@ class McpTest(unittest.TestCase):
         self.assertAlmostEqual(sample.bandwidth, 1000 * 65536 / 0.5)
         self.assertAlmostEqual(sample.cpu_s, 0.75)
         self.assertIsNone(sample.p50_us)
+        self.assertEqual(sample.chosen, {'device': 'io_uring', 'rails': 2})
 
     def test_latency(self):
         sample = mcp.parse(mcp_document(test='put_lat'), 'put_lat')

@@ -1,4 +1,6 @@
 import io
+import pathlib
+import tempfile
 import types
 import unittest
 
@@ -19,9 +21,10 @@ def make_results(figures):
     """`figures`: {row: GB/s of each round}, all at 64 B."""
     file = io.StringIO()
     sheet = results.Results(file, 'c0ffee' * 6)
-    sheet.begin(time='now', cpus=2, cpu_model='a CPU', memory='1 kB', kernel='6', load_before=[0.0], rounds=3, seconds=1,
-                seed=7, made_by='a test', paths={'loopback': 'a path'},
-                peers={peer: {'version': '1', 'fixed': 'nothing'} for peer in ('mcp', 'UCX', 'ZeroMQ', 'libfabric', 'bare C')})
+    names = ('mcp', 'UCX', 'ZeroMQ', 'libfabric', 'bare C')
+    sheet.begin(time='now', cpus=2, cpu_model='a CPU', memory='1 kB', kernel='6', load_before=[0.0], rounds=3,
+                seconds=1, seed=7, made_by='a test', paths={'loopback': 'a path'},
+                peers={peer: {'version': '1', 'fixed': 'nothing'} for peer in names})
     for row, rounds in figures.items():
         for number, gigabytes in enumerate(rounds, 1):
             sample = Sample(seconds=1.0, operations=int(gigabytes * 1e9) // 64, size=64, cpu_s=1.0)
@@ -99,8 +102,28 @@ class ReadTest(unittest.TestCase):
 
 
 class TuningTest(unittest.TestCase):
+    def test_settings_are_kept_and_shared_by_variants_and_reads(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / 'tuned.json'
+            peer = types.SimpleNamespace(candidates=lambda row, size: [{'window': 1}, {'window': 2}])
+            settings = tuning.Settings(file)
+            self.assertEqual(settings.of(peer, MCP, 64), {'window': 1})
+            settings.choose(MCP, 64, {'window': 2})
+            settings.write()
+            kept = tuning.Settings(file)
+            for row in (Row('mcp', 'checksum off', 'put_bw'), Row('mcp', 'checksum off', 'get_bw')):
+                self.assertEqual(kept.of(peer, row, 64), {'window': 2})
+            self.assertEqual(kept.of(peer, MCP, 4096), {'window': 1})
+
+    def test_what_is_no_candidate_any_more_is_not_used(self):
+        settings = tuning.Settings(pathlib.Path('/nonexistent'))
+        settings.choose(UCX, 64, {'window': 9})
+        peer = types.SimpleNamespace(candidates=lambda row, size: [{'window': 1}])
+        self.assertEqual(settings.of(peer, UCX, 64), {'window': 1})
+
     def test_best_over_all_paths_by_median(self):
-        samples = {(0, 'loopback'): [4, 4, 90], (0, 'veth'): [1, 1, 1], (1, 'loopback'): [3, 3, 3], (1, 'veth'): [2, 2, 2]}
+        samples = {(0, 'loopback'): [4, 4, 90], (0, 'veth'): [1, 1, 1],
+                   (1, 'loopback'): [3, 3, 3], (1, 'veth'): [2, 2, 2]}
         self.assertEqual(tuning.best(samples), 1)
 
     def test_a_candidate_that_failed_on_a_path_is_out(self):

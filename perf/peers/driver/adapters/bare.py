@@ -19,6 +19,9 @@ class Bare(OwnProgram):
         return ([Row(self.name, variant, 'send_bw') for variant in (ONE, TWO, COALESCED)] +
                 [Row(self.name, variant, 'send_lat') for variant in (SPINNING, BLOCKING)])
 
+    def is_one_spinner(self, row):
+        return row.variant == SPINNING
+
     def unfit(self, row, size):
         if row.variant == COALESCED and size >= _COALESCE_BYTES:
             return 'messages of this size are not coalesced'

@@ -1,6 +1,7 @@
 """What every adapter is, and what those of our own small programs share."""
 import dataclasses
 import json
+import os
 import subprocess
 
 from .. import build, model, processes
@@ -17,11 +18,19 @@ class Context:
 
 def windows(size):
     """Operations in flight worth trying; the middle one is the default until `--tune` has chosen."""
-    for size_max, choice in ((4 << 10, (64, 256, 1024)), (64 << 10, (16, 64, 256)), (1 << 20, (4, 16, 64)),
+    for size_max, choice in ((4 << 10, (256, 1024, 4096)), (64 << 10, (16, 64, 256)), (1 << 20, (4, 16, 64)),
                              (16 << 20, (2, 4, 8))):
         if size <= size_max:
             return choice
     return (1, 2, 4)
+
+
+def spinner_cores():
+    """Prefixes that give the server and the client a core each; nothing where there is one core only."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        return [], []
+    return ['taskset', '-c', str(cores[1])], ['taskset', '-c', str(cores[0])]
 
 
 class Peer:
@@ -49,6 +58,16 @@ class Peer:
     def candidates(self, row, size):
         """Settings to choose from, the default first."""
         return [{}]
+
+    def is_one_spinner(self, row):
+        """Whether each side is a single thread that polls. Such a side gets a core of its own, for all alike; what has
+        several threads is left to the scheduler."""
+        return False
+
+    def prefixes(self, path, row):
+        """What the server's and the client's command lines begin with."""
+        server_core, client_core = spinner_cores() if self.is_one_spinner(row) else ([], [])
+        return path.server + server_core, path.client + client_core
 
     def measure(self, path, row, settings, work):
         """Returns a Sample, or raises MeasurementError."""
@@ -94,8 +113,9 @@ class OwnProgram(Peer):
 
     def measure(self, path, row, settings, work):
         arguments = self.arguments(row, settings, work) + ['--host', path.server_address]
-        pair = processes.run_pair(path.server + arguments + ['--server'], path.client + arguments,
-                                  self.environment(settings), timeout_s(work), work.port)
+        server, client = self.prefixes(path, row)
+        pair = processes.run_pair(server + arguments + ['--server'], client + arguments, self.environment(settings),
+                                  timeout_s(work), work.port)
         return read_own(pair, work)
 
 

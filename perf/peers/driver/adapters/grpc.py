@@ -8,8 +8,8 @@ class Grpc(OwnProgram):
     package = 'libgrpc++1.51'
     program = 'grpc'
     tests = ('send_bw', 'send_lat')
-    fixed = ('generic async streaming of byte buffers (no protobuf), insecure channel, no size limit, buffer hint up to '
-             '16 KiB; a stream has one write in flight')
+    fixed = ('generic async streaming of byte buffers (no protobuf), insecure channel, no size limit, buffer hint '
+             'up to 16 KiB; a stream has one write in flight')
 
     def candidates(self, row, size):
         if model.is_latency(row.test):

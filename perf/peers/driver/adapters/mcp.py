@@ -30,6 +30,9 @@ class Mcp(Peer):
     def rows(self):
         return [Row(self.name, variant, test) for test in self.tests for variant in VARIANTS]
 
+    def is_one_spinner(self, row):
+        return model.is_latency(row.test)
+
     def candidates(self, row, size):
         if model.is_latency(row.test):
             return [{}]
@@ -50,7 +53,8 @@ class Mcp(Peer):
                            '--checksum', row.variant.removeprefix('checksum '), '--json', '-', *extra]
         if 'outstanding' in settings:
             client += ['-o', settings['outstanding']]
-        pair = processes.run_pair(path.server + server, path.client + client, {}, timeout_s(work), work.port)
+        at_server, at_client = self.prefixes(path, row)
+        pair = processes.run_pair(at_server + server, at_client + client, {}, timeout_s(work), work.port)
         sample = parse(pair.client_output, row.test)
         sample.command, sample.foreign_cpu = pair.command, pair.foreign_cpu
         return sample
@@ -72,4 +76,5 @@ def parse(text, test):
     latency = result['latency_us'] if model.is_latency(test) else {}
     cpu = result['cpu_s']
     return Sample(seconds=result['seconds'], operations=result['operations'], size=result['size_bytes'],
-                  cpu_s=cpu['local'] + cpu['remote'], p50_us=latency.get('p50'), p99_us=latency.get('p99'))
+                  cpu_s=cpu['local'] + cpu['remote'], p50_us=latency.get('p50'), p99_us=latency.get('p99'),
+                  chosen={name: document['local'][name] for name in ('device', 'rails') if name in document['local']})

@@ -24,6 +24,9 @@ class Ucx(Peer):
     def missing(self):
         return None if shutil.which('ucx_perftest') else 'ucx_perftest is not installed'
 
+    def is_one_spinner(self, row):
+        return True
+
     def candidates(self, row, size):
         choice = self.windowed(row, size)
         if size >= 4 << 10:  # the copy-out buffers; 8 KiB is the default
@@ -40,12 +43,12 @@ class Ucx(Peer):
         iterations = max(1, work.iterations // 2) if latencies else work.iterations
         values, pair = self._run(path, row, settings, work, iterations, work.warmup)
         seconds = iterations / values['rate']
-        if row.test == 'get_bw' or not latencies:
-            values['latency'] = None
         sample = Sample(seconds=seconds, operations=iterations, size=work.size,
-                        cpu_s=max(0.0, pair.usage_s - self._startup_cpu_s[key]), cpu_operations=iterations + work.warmup,
-                        p50_us=values['latency'], command=pair.command, foreign_cpu=pair.foreign_cpu)
+                        cpu_s=max(0.0, pair.usage_s - self._startup_cpu_s[key]),
+                        cpu_operations=iterations + work.warmup, command=pair.command,
+                        foreign_cpu=pair.foreign_cpu)
         if latencies:
+            sample.p50_us = values['latency']
             sample.p99_us = self._run(path, row, settings, work, iterations, work.warmup, 99)[0]['latency']
         return sample
 
@@ -56,7 +59,8 @@ class Ucx(Peer):
         server = ['ucx_perftest', '-p', work.port]
         client = ['ucx_perftest', path.server_address, '-p', work.port, '-t', _TESTS[row.test], '-s', work.size,
                   '-n', iterations, '-w', warmup, '-O', settings.get('window', 1), '-R', percentile, '-f', '-v']
-        pair = processes.run_pair(path.server + server, path.client + client, environment, timeout_s(work), work.port)
+        at_server, at_client = self.prefixes(path, row)
+        pair = processes.run_pair(at_server + server, at_client + client, environment, timeout_s(work), work.port)
         return parse(pair.client_output), pair
 
 

@@ -8,7 +8,8 @@ class ZeroMq(OwnProgram):
     package = 'libzmq5'
     program = 'zeromq'
     tests = ('send_bw', 'send_lat')
-    fixed = 'PUSH to PULL (PAIR for latency), high-water mark = window, zmq_msg_init_data from 4 KiB on, default batching'
+    fixed = ('PUSH to PULL (PAIR for latency), high-water mark = window, zmq_msg_init_data from 4 KiB on, '
+             'default batching')
 
     def candidates(self, row, size):
         """Its guide wants an I/O thread for each gigabyte a second; one serves one connection."""
