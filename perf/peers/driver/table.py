@@ -57,9 +57,9 @@ class Table:
         yield ''
         yield (f'{run["time"]}, {run["cpus"]} x {run["cpu_model"]}, {run["memory"]}, Linux {run["kernel"]}. '
                f'{run["rounds"]} interleaved rounds of about {run["seconds"]:g} s a measurement, order drawn from seed '
-               f'{run["seed"]}; a process that is one spinning thread (UCX, libfabric, Open MPI; mcp '
-               f'and bare C in spinning latency) has a core of its own, others are not pinned; warm-up of a tenth before '
-               f'each. Cells: median (smallest–greatest). '
+               f'{run["seed"]}; a process that is one spinning thread (UCX, libfabric, Open MPI, '
+               f'spinning bare C) has a core of its own, others are not pinned; warm-up of a tenth before each. Cells: '
+               f'median (smallest–greatest). '
                f'Made by `{run["made_by"]}`.')
         yield ''
         load = run['load_before'][0]
@@ -87,8 +87,8 @@ class Table:
         body = []
         for row in self._sorted(rows):
             for name, choose, goal in against:
-                goal = goal if row.test != 'get_bw' else lambda _: None
-                cells = [self._ratio(path, row, size, _BANDWIDTH, choose, goal(size)) for size in sizes]
+                cells = [self._ratio(path, row, size, _BANDWIDTH, choose, None if row.test == 'get_bw' else goal(size))
+                         for size in sizes]
                 if any(cell != '–' for cell in cells):
                     body.append([f'{row.test}, {row.variant}', name, *cells])
         body += self._cost_ratios(path, rows, sizes)

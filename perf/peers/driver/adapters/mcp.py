@@ -30,9 +30,6 @@ class Mcp(Peer):
     def rows(self):
         return [Row(self.name, variant, test) for test in self.tests for variant in VARIANTS]
 
-    def is_one_spinner(self, row):
-        return model.is_latency(row.test)
-
     def candidates(self, row, size):
         if model.is_latency(row.test):
             return [{}]
