@@ -139,8 +139,7 @@ absl::Status DescribeBadTcpFrame(const std::byte* data, size_t size);
 
 // `to` has room for kTcpFramePrefixBytes.
 inline void EncodeTcpFramePrefix(TcpFrameType type, uint8_t flags, uint32_t body_bytes, std::byte* to) {
-  StoreLittleEndian<uint64_t>(
-      to, body_bytes | uint64_t{static_cast<uint8_t>(type)} << 32 | uint64_t{flags} << 40);
+  StoreLittleEndian<uint64_t>(to, body_bytes | uint64_t{static_cast<uint8_t>(type)} << 32 | uint64_t{flags} << 40);
 }
 
 // `to` has room for kTcpWriteFieldsBytes.

@@ -32,13 +32,13 @@ struct Options {
   std::string mode = "message";
   std::string address = "127.0.0.1:0";
   uint64_t bytes = 64;
-  uint64_t set_bytes = 16 << 20;       // each connection's buffer, gone through in turn
-  uint64_t window_bytes = 16 << 20;    // unconfirmed, each connection
+  uint64_t set_bytes = 16 << 20;     // each connection's buffer, gone through in turn
+  uint64_t window_bytes = 16 << 20;  // unconfirmed, each connection
   uint64_t window_messages = 4096;
-  uint64_t tile_bytes = 1 << 20;       // writes are cut to this
+  uint64_t tile_bytes = 1 << 20;  // writes are cut to this
   int connections = 2;
   double seconds = 2;
-  int64_t spin_ns = 20'000;            // before a lane blocks; negative: never blocks
+  int64_t spin_ns = 20'000;  // before a lane blocks; negative: never blocks
   TcpConfig tcp;
 };
 
@@ -121,7 +121,8 @@ class Lane {
     }
     elapsed_ns_ = last_ns_ - begin_ns;
     if (index_ == 0) {
-      for (const std::string& note : transport_->Describe(connection_).notes) std::fprintf(stderr, "  %s\n", note.c_str());
+      for (const std::string& note : transport_->Describe(connection_).notes)
+        std::fprintf(stderr, "  %s\n", note.c_str());
     }
     transport_->Close(connection_, absl::CancelledError("done"));
     while (!closed_) Round();
@@ -306,8 +307,8 @@ int Run(const Options& options) {
   }
   std::printf("%s %llu B x%d set %llu MiB: %.3f M/s %.2f GB/s cpu s/GB %.3f + %.3f\n", options.mode.c_str(),
               static_cast<unsigned long long>(options.bytes), options.connections,
-              static_cast<unsigned long long>(options.set_bytes >> 20), rate / 1e6, rate * static_cast<double>(piece) / 1e9,
-              sender_cpu / bytes * 1e9, receiver_cpu / bytes * 1e9);
+              static_cast<unsigned long long>(options.set_bytes >> 20), rate / 1e6,
+              rate * static_cast<double>(piece) / 1e9, sender_cpu / bytes * 1e9, receiver_cpu / bytes * 1e9);
   return 0;
 }
 
@@ -317,20 +318,36 @@ int Main(int count, char** arguments) {
     const std::string name = arguments[i];
     const std::string value = arguments[i + 1];
     const auto number = [&] { return std::strtoull(value.c_str(), nullptr, 0); };
-    if (name == "--mode") options.mode = value;
-    else if (name == "--address") options.address = value;
-    else if (name == "--bytes") options.bytes = number();
-    else if (name == "--set") options.set_bytes = number();
-    else if (name == "--window-bytes") options.window_bytes = number();
-    else if (name == "--window-messages") options.window_messages = number();
-    else if (name == "--tile") options.tile_bytes = number();
-    else if (name == "--connections") options.connections = std::atoi(value.c_str());
-    else if (name == "--seconds") options.seconds = std::atof(value.c_str());
-    else if (name == "--spin-ns") options.spin_ns = std::atoll(value.c_str());
-    else if (name == "--io") options.tcp.io = value == "epoll" ? TcpConfig::Io::kEpoll : TcpConfig::Io::kIoUring;
-    else if (name == "--zero-copy") options.tcp.zero_copy = value == "off" ? TcpConfig::ZeroCopy::kOff : TcpConfig::ZeroCopy::kAuto;
-    else if (name == "--congestion") options.tcp.congestion_control = value;
-    else { std::fprintf(stderr, "tcp_transport_bench: unknown option %s\n", name.c_str()); return 2; }
+    if (name == "--mode")
+      options.mode = value;
+    else if (name == "--address")
+      options.address = value;
+    else if (name == "--bytes")
+      options.bytes = number();
+    else if (name == "--set")
+      options.set_bytes = number();
+    else if (name == "--window-bytes")
+      options.window_bytes = number();
+    else if (name == "--window-messages")
+      options.window_messages = number();
+    else if (name == "--tile")
+      options.tile_bytes = number();
+    else if (name == "--connections")
+      options.connections = std::atoi(value.c_str());
+    else if (name == "--seconds")
+      options.seconds = std::atof(value.c_str());
+    else if (name == "--spin-ns")
+      options.spin_ns = std::atoll(value.c_str());
+    else if (name == "--io")
+      options.tcp.io = value == "epoll" ? TcpConfig::Io::kEpoll : TcpConfig::Io::kIoUring;
+    else if (name == "--zero-copy")
+      options.tcp.zero_copy = value == "off" ? TcpConfig::ZeroCopy::kOff : TcpConfig::ZeroCopy::kAuto;
+    else if (name == "--congestion")
+      options.tcp.congestion_control = value;
+    else {
+      std::fprintf(stderr, "tcp_transport_bench: unknown option %s\n", name.c_str());
+      return 2;
+    }
   }
   options.set_bytes = std::max(options.set_bytes, std::min(options.bytes, options.tile_bytes));
   return Run(options);

@@ -162,8 +162,7 @@ void TcpTransport::ContinueCandidate(uint32_t index) {
   for (;;) {
     const size_t wanted = kTcpPrefaceBytes + (candidate.preface_whole ? candidate.preface.hello_bytes : 0);
     if (candidate.bytes == wanted && candidate.preface_whole) return PairCandidate(index);
-    const ssize_t bytes =
-        recv(candidate.fd.get(), candidate.input + candidate.bytes, wanted - candidate.bytes, 0);
+    const ssize_t bytes = recv(candidate.fd.get(), candidate.input + candidate.bytes, wanted - candidate.bytes, 0);
     if (bytes < 0 && errno == EINTR) continue;
     if (bytes < 0 && errno == EAGAIN) {
       candidate.awaiting = true;
@@ -175,8 +174,8 @@ void TcpTransport::ContinueCandidate(uint32_t index) {
     if (candidate.preface_whole || candidate.bytes < kTcpPrefaceBytes) continue;
     const absl::StatusOr<TcpPreface> preface = ParseTcpPreface(candidate.input);
     if (!preface.ok()) {
-      network_->logger().LogOnce(LogLevel::kWarning, "tcp: closed a stranger's connection: ",
-                                 preface.status().message());
+      network_->logger().LogOnce(LogLevel::kWarning,
+                                 "tcp: closed a stranger's connection: ", preface.status().message());
       return DropCandidate(index);
     }
     candidate.preface = *preface;
@@ -205,7 +204,7 @@ void TcpTransport::PairCandidate(uint32_t index) {
   RemoveSocket(sibling.id);
   handshakes_.emplace_back();
   handshakes_.back().kind = Event::Kind::kIncoming;
-  handshakes_.back().pending = 
+  handshakes_.back().pending =
       new TcpPending(network_, listeners_[candidate.listener]->bound_address, control_candidate, data_candidate);
   waiting_candidates_.erase(found);
   for (const uint32_t done : {index, sibling_index}) {

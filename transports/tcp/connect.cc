@@ -47,8 +47,7 @@ absl::Status TcpTransport::BeginAttempt(Connection& connection) {
 
 absl::Status TcpTransport::BeginSocket(Connection& connection, ConnectionSocket& socket, SocketOwner::Kind kind) {
   socket.ready = false;
-  MCP_ASSIGN_OR_RETURN(socket.fd,
-                       MakeSocket(connection.remote.family(), network_->early_congestion_control()));
+  MCP_ASSIGN_OR_RETURN(socket.fd, MakeSocket(connection.remote.family(), network_->early_congestion_control()));
   if (::connect(socket.fd.get(), connection.remote.raw(), connection.remote.length) != 0 && errno != EINPROGRESS) {
     return ErrnoStatus(errno, absl::StrCat("tcp: connect ", FormatAddress(connection.remote)));
   }
@@ -202,8 +201,9 @@ void TcpTransport::ChooseSendMode(Connection& connection) {
     connection.notes.push_back("payload is copied by the kernel: by option");
   } else if (zero_copy == TcpConfig::ZeroCopy::kOn || connection.same_host) {
     connection.send_mode = SendMode::kPageReferences;
-    connection.notes.push_back(connection.same_host ? "payload of writes leaves by page reference: both ends are on one host"
-                                                    : "payload of writes leaves by page reference: by option");
+    connection.notes.push_back(connection.same_host
+                                   ? "payload of writes leaves by page reference: both ends are on one host"
+                                   : "payload of writes leaves by page reference: by option");
   } else if (network_->uses_io_uring()) {
     connection.send_mode = SendMode::kZeroCopy;
     connection.notes.push_back("payload of writes leaves by SEND_ZC, until the kernel reports that it copied");

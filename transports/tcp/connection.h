@@ -42,8 +42,8 @@ struct ConnectionSocket {
   bool receiving = false;
   bool sending = false;
   bool awaiting = false;
-  bool ready = false;          // while connecting: connected, and its preface is sent
-  uint16_t releases = 0;       // zero-copy sends whose memory the kernel still holds
+  bool ready = false;     // while connecting: connected, and its preface is sent
+  uint16_t releases = 0;  // zero-copy sends whose memory the kernel still holds
 
   bool idle() const { return !receiving && !sending && !awaiting && releases == 0; }
 };
@@ -71,11 +71,11 @@ struct Connection {
   enum class State : uint8_t { kFree, kConnecting, kOpen, kClosing, kClosed };
 
   State state = State::kFree;
-  bool dirty = false;           // is in the lane's list of those with something to send
-  bool ready = false;           // is in the lane's list of those with something to deliver
-  bool paused = false;          // reads no further until what is held has been delivered
-  bool reading_ended = false;   // reads no further at all
-  bool refused = false;         // because a write was refused: the session closes it
+  bool dirty = false;          // is in the lane's list of those with something to send
+  bool ready = false;          // is in the lane's list of those with something to deliver
+  bool paused = false;         // reads no further until what is held has been delivered
+  bool reading_ended = false;  // reads no further at all
+  bool refused = false;        // because a write was refused: the session closes it
   bool same_host = false;
   SendMode send_mode = SendMode::kCopy;
   ConnectionId id = 0;
@@ -90,8 +90,8 @@ struct Connection {
 
   uint16_t first_chunk = kNoChunk;  // received and not parsed yet, linked through the lane's chunks
   uint16_t last_chunk = kNoChunk;
-  Block* partial = nullptr;     // the beginning of a frame whose rest has not come
-  uint32_t partial_bytes = 0;   // that its next step needs: the prefix, then the whole frame
+  Block* partial = nullptr;    // the beginning of a frame whose rest has not come
+  uint32_t partial_bytes = 0;  // that its next step needs: the prefix, then the whole frame
   HeldQueue held;
   ReceiveBatch* receive_batch = nullptr;
 

@@ -43,8 +43,8 @@ bool ControlSender::Append(const SendPools& pools, const WorkRequest& work) {
   const bool write = work.kind == WorkRequest::Kind::kWrite;
   const uint64_t copied_bytes = !write && work.payload_bytes <= kCopyBytesMax ? work.payload_bytes : 0;
   const bool gather = !write && copied_bytes != work.payload_bytes;
-  const uint32_t staged_bytes =
-      static_cast<uint32_t>(kTcpFramePrefixBytes + (write ? kTcpWriteFieldsBytes : 0) + work.header_bytes + copied_bytes);
+  const uint32_t staged_bytes = static_cast<uint32_t>(kTcpFramePrefixBytes + (write ? kTcpWriteFieldsBytes : 0) +
+                                                      work.header_bytes + copied_bytes);
 
   SendBatch* batch = staged_;
   if (ABSL_PREDICT_FALSE(batch == nullptr)) {
@@ -64,8 +64,8 @@ bool ControlSender::Append(const SendPools& pools, const WorkRequest& work) {
   std::byte* to = block->bytes() + block->used;
   EncodeFrame(work, copied_bytes, to);
   // Frames that lie one behind the other are one part.
-  if (block->used > 0 && static_cast<std::byte*>(batch->parts[batch->count - 1].iov_base) +
-                                 batch->parts[batch->count - 1].iov_len == to) {
+  if (block->used > 0 &&
+      static_cast<std::byte*>(batch->parts[batch->count - 1].iov_base) + batch->parts[batch->count - 1].iov_len == to) {
     batch->parts[batch->count - 1].iov_len += staged_bytes;
   } else {
     batch->parts[batch->count++] = {to, staged_bytes};
@@ -114,7 +114,8 @@ uint64_t ControlSender::memory_bytes() const {
   for (const SendBatch* batch : {staged_, sending_}) {
     if (batch == nullptr) continue;
     bytes += sizeof(SendBatch);
-    for (const Block* block = batch->head; block != nullptr; block = block->next) bytes += sizeof(Block) + block->capacity;
+    for (const Block* block = batch->head; block != nullptr; block = block->next)
+      bytes += sizeof(Block) + block->capacity;
   }
   return bytes;
 }

@@ -28,8 +28,7 @@ absl::StatusOr<std::unique_ptr<Transport>> TcpTransport::Create(std::shared_ptr<
   const uint32_t sockets_max = 2 * config.connections_max + config.pending_sockets_max + kSpareSockets;
   MCP_ASSIGN_OR_RETURN(std::unique_ptr<Reactor> reactor,
                        network->uses_io_uring() ? MakeUringReactor(sockets_max) : MakeEpollReactor(sockets_max));
-  return std::unique_ptr<Transport>(
-      new TcpTransport(std::move(network), regions, clock, lane, std::move(reactor)));
+  return std::unique_ptr<Transport>(new TcpTransport(std::move(network), regions, clock, lane, std::move(reactor)));
 }
 
 TcpTransport::TcpTransport(std::shared_ptr<Network> network, RegionTable* regions, Clock* clock, uint32_t lane,

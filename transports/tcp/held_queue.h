@@ -17,8 +17,8 @@ namespace mcp::internal {
 
 struct HeldRecord {
   enum class State : uint8_t {
-    kMessage,    // plain; may be delivered as soon as it is at the front
-    kExpected,   // a write whose payload has not landed
+    kMessage,   // plain; may be delivered as soon as it is at the front
+    kExpected,  // a write whose payload has not landed
     kLanded,
     kStale,
     kRefused,

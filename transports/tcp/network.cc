@@ -59,12 +59,11 @@ absl::Status Network::ChooseCongestionControl() {
     const int error = SetCongestionControl(socket.get(), config_.congestion_control);
     early_congestion_control_ = config_.congestion_control;
     if (error == 0) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat("tcp: congestion_control ", config_.congestion_control, ": ", ErrnoText(error),
-                     " (net.ipv4.tcp_available_congestion_control: ",
-                     ReadLine("/proc/sys/net/ipv4/tcp_available_congestion_control"),
-                     "; net.ipv4.tcp_allowed_congestion_control: ",
-                     ReadLine("/proc/sys/net/ipv4/tcp_allowed_congestion_control"), ")"));
+    return absl::InvalidArgumentError(absl::StrCat("tcp: congestion_control ", config_.congestion_control, ": ",
+                                                   ErrnoText(error), " (net.ipv4.tcp_available_congestion_control: ",
+                                                   ReadLine("/proc/sys/net/ipv4/tcp_available_congestion_control"),
+                                                   "; net.ipv4.tcp_allowed_congestion_control: ",
+                                                   ReadLine("/proc/sys/net/ipv4/tcp_allowed_congestion_control"), ")"));
   }
   std::string refusals;
   for (const char* name : {"cubic", "reno"}) {

@@ -119,7 +119,8 @@ bool TcpTransport::PumpPages(Connection& connection) {
     reactor_->AwaitReady(connection.data.id, POLLOUT);
   } else if (result <= 0) {
     if (result == -EPIPE) sigpipe.MarkRaised();
-    BeginClose(connection, ErrnoStatus(result == 0 ? EPIPE : static_cast<int>(-result), "tcp: send payload by reference"));
+    BeginClose(connection,
+               ErrnoStatus(result == 0 ? EPIPE : static_cast<int>(-result), "tcp: send payload by reference"));
   } else {
     MarkDirty(connection);
   }
@@ -153,8 +154,9 @@ void TcpTransport::HandleDataSent(Connection& connection, const OperationResult&
     }
     return BeginClose(connection, ErrnoStatus(result.result == 0 ? EPIPE : -result.result, "tcp: send payload"));
   }
-  connection.data_sender.Advance(&data_queues_, static_cast<uint64_t>(result.result),
-                                 [&](uint64_t work_id) { sent_.push_back({connection.id, work_id}); });
+  connection.data_sender.Advance(&data_queues_, static_cast<uint64_t>(result.result), [&](uint64_t work_id) {
+    sent_.push_back({connection.id, work_id});
+  });
   FlushData(connection);
 }
 

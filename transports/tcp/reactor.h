@@ -27,7 +27,7 @@ namespace mcp::internal {
 using SocketId = uint32_t;
 
 enum class Operation : uint8_t {
-  kReceive,   // a stream's piece, or a gather
+  kReceive,  // a stream's piece, or a gather
   kSend,
   kReady,     // the socket became readable or writable, as asked; result is 0 or an error
   kReleased,  // of a zero-copy send: the kernel has let go of its memory; result is 1 if it was copied after all

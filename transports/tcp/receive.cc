@@ -1,7 +1,9 @@
 // The receiving side. Frames are parsed where the kernel put them and messages delivered from there; only what has to
-// wait, for a write's payload or for its own rest, is copied. Payload of writes goes from the socket to its destination.
+// wait, for a write's payload or for its own rest, is copied. Payload of writes goes from the socket to its
+// destination.
 //
-// The lengths, keys and offsets here are a peer's: nothing is used before ParseTcpFrame and RegionTable have checked it.
+// The lengths, keys and offsets here are a peer's: nothing is used before ParseTcpFrame and RegionTable have checked
+// it.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -37,10 +39,10 @@ void TcpTransport::HandleControlReceived(Connection& connection, const Operation
   // What has come before the end is delivered first.
   connection.reading_ended = true;
   if (connection.end.ok()) {
-    connection.end = result.result == 0
-                         ? absl::UnavailableError(absl::StrCat("tcp: ", FormatAddress(connection.remote),
-                                                               " closed the connection"))
-                         : ErrnoStatus(-result.result, absl::StrCat("tcp: receive from ", FormatAddress(connection.remote)));
+    connection.end =
+        result.result == 0
+            ? absl::UnavailableError(absl::StrCat("tcp: ", FormatAddress(connection.remote), " closed the connection"))
+            : ErrnoStatus(-result.result, absl::StrCat("tcp: receive from ", FormatAddress(connection.remote)));
   }
   MarkReady(connection);
 }
@@ -290,12 +292,11 @@ void TcpTransport::HandlePayload(Connection& connection, const OperationResult& 
   }
   if (connection.state != Connection::State::kOpen) return FinishCloseWhenIdle(connection);
   if (result.result <= 0 && result.result != -ECANCELED) {
-    return BeginClose(connection,
-                      !connection.end.ok() ? std::move(connection.end)
-                      : result.result == 0
-                          ? absl::UnavailableError(absl::StrCat("tcp: ", FormatAddress(connection.remote),
-                                                                " closed the connection within a write"))
-                          : ErrnoStatus(-result.result, "tcp: receive payload"));
+    return BeginClose(connection, !connection.end.ok() ? std::move(connection.end)
+                                  : result.result == 0
+                                      ? absl::UnavailableError(absl::StrCat("tcp: ", FormatAddress(connection.remote),
+                                                                            " closed the connection within a write"))
+                                      : ErrnoStatus(-result.result, "tcp: receive payload"));
   }
   if (connection.held.expected() == nullptr) {
     receive_batches_.Release(std::exchange(connection.receive_batch, nullptr));

@@ -58,8 +58,7 @@ std::string CongestionControl(int fd) {
 }
 
 int SetCongestionControl(int fd, const std::string& name) {
-  const int result =
-      setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.c_str(), static_cast<socklen_t>(name.size()));
+  const int result = setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.c_str(), static_cast<socklen_t>(name.size()));
   return result == 0 ? 0 : errno;
 }
 

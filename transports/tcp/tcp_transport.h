@@ -5,11 +5,12 @@
 // connections. I/O is io_uring where the kernel lets us, epoll elsewhere; Fallbacks says which and why.
 //
 // Thread rule: TcpNetwork's members may be called from any thread. A Transport belongs to the thread that first calls
-// Poll or Wait (its ring is created there); before that, Listen, Connect and Post may be called by one thread at a time.
-// Its destructor may run on another thread once the lane's thread has ended.
+// Poll or Wait (its ring is created there); before that, Listen, Connect and Post may be called by one thread at a
+// time. Its destructor may run on another thread once the lane's thread has ended.
 //
-// Lifetime rule: the RegionTable, the Clock and the Logger outlive the transports and the network. A PendingConnection may outlive the Transport
-// that produced it. Destroying a Transport ends its connections without kClosed events; nothing touches memory after.
+// Lifetime rule: the RegionTable, the Clock and the Logger outlive the transports and the network. A PendingConnection
+// may outlive the Transport that produced it. Destroying a Transport ends its connections without kClosed events;
+// nothing touches memory after.
 #ifndef MCP_TRANSPORTS_TCP_TCP_TRANSPORT_H_
 #define MCP_TRANSPORTS_TCP_TCP_TRANSPORT_H_
 
@@ -35,7 +36,7 @@ struct TcpConfig {
   enum class ZeroCopy : uint8_t {
     kAuto,  // page references (vmsplice) between processes of one host, SEND_ZC where its report says "not copied"
     kOff,
-    kOn,    // page references on every path
+    kOn,  // page references on every path
   };
 
   Io io = Io::kAuto;

@@ -4,8 +4,12 @@
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <thread>
@@ -44,8 +48,9 @@ class TcpTransportTest : public ::testing::TestWithParam<Variant> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Io, TcpTransportTest,
-                         ::testing::Values(Variant{Io::kIoUring, ZeroCopy::kAuto}, Variant{Io::kIoUring, ZeroCopy::kOff},
-                                           Variant{Io::kEpoll, ZeroCopy::kAuto}, Variant{Io::kEpoll, ZeroCopy::kOff}),
+                         ::testing::Values(Variant{Io::kIoUring, ZeroCopy::kAuto},
+                                           Variant{Io::kIoUring, ZeroCopy::kOff}, Variant{Io::kEpoll, ZeroCopy::kAuto},
+                                           Variant{Io::kEpoll, ZeroCopy::kOff}),
                          [](const auto& info) {
                            return absl::StrCat(info.param.io == Io::kIoUring ? "IoUring" : "Epoll",
                                                info.param.zero_copy == ZeroCopy::kOff ? "Copy" : "References");
@@ -78,8 +83,7 @@ TEST_P(TcpTransportTest, DeliversMessagesInOrderBothWays) {
   size_t posted[2] = {0, 0};
   const std::string header = "head";
   const auto post = [&](TestLane& lane, ConnectionId id, size_t& next) {
-    while (next < sent.size() &&
-           lane.transport().Post({TestPair::Message(id, header, sent[next])}) == 1) {
+    while (next < sent.size() && lane.transport().Post({TestPair::Message(id, header, sent[next])}) == 1) {
       ++next;
     }
   };
@@ -148,8 +152,7 @@ TEST_P(TcpTransportTest, PlacesWritesBeforeTheirMessages) {
       /*events_max=*/5));
   for (size_t i = 0; i < items.size(); ++i) {
     EXPECT_EQ(pair.server.seen()[i].data, items[i].header);
-    EXPECT_EQ(pair.server.seen()[i].write,
-              items[i].bytes == ~size_t{0} ? Event::Write::kNone : Event::Write::kLanded);
+    EXPECT_EQ(pair.server.seen()[i].write, items[i].bytes == ~size_t{0} ? Event::Write::kNone : Event::Write::kLanded);
   }
   EXPECT_TRUE(region == payload);
 }
@@ -212,7 +215,8 @@ TEST_P(TcpTransportTest, StopsTouchingMemoryThatIsTakenBackMidWrite) {
                                           TestPair::Write(pair.client_id, headers[1], other_payload, *other_key, 0)}),
             2u);
   // Until some of it has arrived, but not all.
-  ASSERT_TRUE(pair.Until([&] { return region[0] == payload[0] && region[1] == payload[1] && region[2] == payload[2]; }));
+  ASSERT_TRUE(
+      pair.Until([&] { return region[0] == payload[0] && region[1] == payload[1] && region[2] == payload[2]; }));
   ASSERT_TRUE(pair.server.seen().empty());
   ASSERT_TRUE(pair.server.regions().Invalidate(*key));
   ASSERT_TRUE(pair.Until([&] { return pair.server.regions().Settled(*key); }));
@@ -228,8 +232,8 @@ TEST_P(TcpTransportTest, RefusesWritesOutsideTheRegion) {
   TestPair pair(config_);
   pair.ConnectPair();
   std::string region(4096, 'x');
-  auto key = pair.server.regions().Insert(reinterpret_cast<std::byte*>(region.data()), 2048, kAccessRemoteWrite,
-                                          nullptr);
+  auto key =
+      pair.server.regions().Insert(reinterpret_cast<std::byte*>(region.data()), 2048, kAccessRemoteWrite, nullptr);
   const std::string payload(1024, 'y');
   const std::string names[] = {"good", "bad", "never"};
   ASSERT_EQ(pair.client.transport().Post({TestPair::Write(pair.client_id, names[0], payload, *key, 0),
@@ -526,6 +530,44 @@ TEST(TcpNetworkTest, NamesWhatItCannotDo) {
   const auto network = CreateTcpNetwork(config, &logger);
   EXPECT_EQ(network.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(network.status().message()), HasSubstr("nonesuch"));
+}
+
+// As a container's seccomp profile does.
+bool RefuseIoUring() {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter = {.len = 4, .filter = program};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+// In a process of its own: 0, or the step that went wrong.
+int WithoutIoUring() {
+  if (!RefuseIoUring()) return 1;
+  Logger logger(LogLevel::kError);
+  TcpConfig config;
+  config.io = Io::kIoUring;
+  const auto insisted = CreateTcpNetwork(config, &logger);
+  if (insisted.status().code() != absl::StatusCode::kUnavailable) return 2;
+  TestPair pair((TcpConfig()));
+  if (pair.server.network().uses_io_uring()) return 3;
+  const std::vector<TcpFallback> fallbacks = pair.server.network().Fallbacks();
+  if (fallbacks.empty() || fallbacks[0].wanted != "io_uring" || fallbacks[0].used != "epoll") return 4;
+  if (fallbacks[0].reason.find("EPERM") == std::string::npos) return 5;
+  if (pair.server.transport().info().device != "epoll") return 6;
+  pair.ConnectPair();
+  const std::string text = "all the same";
+  if (pair.client.transport().Post({TestPair::Message(pair.client_id, text, "")}) != 1) return 7;
+  if (!pair.Until([&] { return !pair.server.seen().empty(); })) return 8;
+  return pair.server.seen()[0].data == text ? 0 : 9;
+}
+
+TEST(TcpNetworkDeathTest, FallsBackToEpollAndSaysWhy) {
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  EXPECT_EXIT(std::_Exit(WithoutIoUring()), testing::ExitedWithCode(0), "");
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ constexpr uint16_t kBufferGroup = 1;
 constexpr uint32_t kDirectDescriptorsMax = 16384;
 
 // Of Linux 6.2, which the installed header may not know yet.
-constexpr uint16_t kSendZcReportUsage = 1u << 3;  // IORING_SEND_ZC_REPORT_USAGE
+constexpr uint16_t kSendZcReportUsage = 1u << 3;    // IORING_SEND_ZC_REPORT_USAGE
 constexpr uint32_t kNotifUsageZcCopied = 1u << 31;  // IORING_NOTIF_USAGE_ZC_COPIED
 
 // user_data: socket in the low half, tag above.

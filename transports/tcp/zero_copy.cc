@@ -39,8 +39,8 @@ absl::StatusOr<std::unique_ptr<PagePipe>> PagePipe::Create() {
     size = fcntl(ends[1], F_SETPIPE_SZ, wanted);
   }
   if (size < 0) {
-    return ErrnoStatus(errno, absl::StrCat("F_SETPIPE_SZ ", kPipeBytesMin,
-                                           " (see fs.pipe-max-size and fs.pipe-user-pages-soft)"));
+    return ErrnoStatus(
+        errno, absl::StrCat("F_SETPIPE_SZ ", kPipeBytesMin, " (see fs.pipe-max-size and fs.pipe-user-pages-soft)"));
   }
   pipe->capacity_bytes_ = static_cast<uint64_t>(size);
   return pipe;
