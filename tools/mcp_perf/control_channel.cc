@@ -18,6 +18,7 @@ constexpr uint64_t kControlTag = 1;
 // The protocol is question and answer: more unread messages than this are a fault of the peer.
 constexpr size_t kInboxMax = 4;
 constexpr std::chrono::microseconds kDriveSlice{200};
+constexpr std::chrono::seconds kCloseTimeout{2};
 
 }  // namespace
 
@@ -31,7 +32,9 @@ struct ControlChannel::State : std::enable_shared_from_this<State> {
   std::deque<std::string> inbox;
   absl::Status ended;  // why nothing more will come
   int in_flight = 0;   // completions that have not run
+  OperationId receive = 0;
   bool sending = false;
+  bool closing = false;
   absl::Status sent;
   std::atomic<bool> alive{true};
   std::atomic<bool> has_message{false};
@@ -39,12 +42,14 @@ struct ControlChannel::State : std::enable_shared_from_this<State> {
   // Under the mutex, because the destructor takes the session away. A completion never runs on this stack.
   absl::Status PostReceive() {
     const std::lock_guard lock(mutex);
-    if (!session.valid()) return absl::CancelledError("the control session is closed");
+    if (closing) return absl::CancelledError("the control session is closed");
     auto posted = session.Receive(kControlTag, incoming.All(), [state = shared_from_this()](Result result) {
       state->OnReceived(std::move(result));
     });
-    if (posted.ok()) ++in_flight;
-    return posted.status();
+    if (!posted.ok()) return posted.status();
+    ++in_flight;
+    receive = *posted;
+    return absl::OkStatus();
   }
 
   void OnReceived(Result result) {
@@ -114,12 +119,22 @@ absl::StatusOr<std::unique_ptr<ControlChannel>> ControlChannel::Create(Engine* e
 
 ControlChannel::~ControlChannel() {
   std::unique_lock lock(state_->mutex);
+  // In order, where the peer is still there: its side ends without an error. The receive would hold that up.
+  const auto drained = [this] { return state_->in_flight == 0; };
+  state_->closing = true;
+  if (state_->ended.ok() && state_->receive != 0) {
+    state_->session.Cancel(state_->receive).IgnoreError();
+    state_->changed.wait_for(lock, kCloseTimeout, drained);
+    ++state_->in_flight;
+    state_->session.Close([state = state_](const Result&) { state->Finished(); });
+    state_->changed.wait_for(lock, kCloseTimeout, drained);
+  }
   Session session = std::move(state_->session);
   state_->session = Session();
   lock.unlock();
-  session = Session();  // closes it, which cancels the receive
+  session = Session();  // at once, for what is left
   lock.lock();
-  state_->changed.wait(lock, [this] { return state_->in_flight == 0; });
+  state_->changed.wait(lock, drained);
 }
 
 void ControlChannel::Notice(const Json& message) {

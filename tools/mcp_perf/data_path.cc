@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <optional>
 #include <thread>
@@ -23,6 +25,8 @@ constexpr uint64_t kParallelBytesMin = uint64_t{4} << 20;
 constexpr int kCheckThreadsMax = 2;
 // A side that verifies or fills buffers does not drive its engine meanwhile.
 constexpr std::chrono::seconds kDrivenPeerTimeout{30};
+constexpr std::chrono::seconds kFinishTimeout{2};
+constexpr std::chrono::microseconds kFinishPoll{100};
 
 absl::Status CheckMemory(const TestSpec& spec, uint64_t bytes) {
   const uint64_t available = MemoryAvailable();
@@ -68,6 +72,19 @@ absl::StatusOr<std::unique_ptr<DataPath>> DataPath::Create(const TestSpec& spec,
 }
 
 DataPath::~DataPath() { CloseSession(); }
+
+void DataPath::FinishSession() {
+  const auto closed = std::make_shared<std::atomic<bool>>(false);
+  session_.Close([closed](const Result&) { closed->store(true); });
+  const auto deadline = std::chrono::steady_clock::now() + kFinishTimeout;
+  while (!closed->load() && std::chrono::steady_clock::now() < deadline) {
+    if (driven() == nullptr) {
+      std::this_thread::sleep_for(kFinishPoll);
+    } else if (engine_->Progress() == 0) {
+      engine_->Wait(kFinishPoll);
+    }
+  }
+}
 
 SessionOptions DataPath::session_options() const {
   SessionOptions options;

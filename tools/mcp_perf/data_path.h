@@ -32,7 +32,10 @@ class DataPath {
   SessionOptions session_options() const;
   void set_session(Session session) { session_ = std::move(session); }
   Session& session() { return session_; }
+  // At once: what is in flight is cancelled.
   void CloseSession() { session_ = Session(); }
+  // In order, when nothing is in flight: the peer's side ends without an error. Waits, not for long.
+  void FinishSession();
 
   const TestSpec& spec() const { return spec_; }
   const Layout& layout() const { return spec_.layout; }

@@ -22,6 +22,7 @@ constexpr uint64_t kSeed = 0x6d63702d70657266;
 constexpr uint64_t kWarmupBytes = uint64_t{64} << 20;
 constexpr uint64_t kWarmupOperationsMax = 20000;
 constexpr uint64_t kLatencyWarmupMax = 500;
+constexpr double kWarmupSecondsMax = 0.25;
 // The first window of a latency test, before anything is known of the path.
 constexpr uint64_t kFirstWindow = 16;
 // No window of a latency test is meant to last longer: the deadline is looked at between windows.
@@ -48,6 +49,8 @@ absl::Status Initiator::Run(TestResult& result, const ProgressCallback& progress
   TestResult warmup;
   if (status.ok()) status = WarmUp(warmup);
   if (status.ok()) status = Measure(result, progress);
+  // In order where all went well; otherwise what is in flight goes with the session.
+  if (status.ok()) path_->FinishSession();
   // The server has ended the measurement itself where the error came from there.
   if (control_->alive() && !absl::IsAborted(status)) {
     const absl::Status finished =
@@ -123,9 +126,11 @@ absl::Status Initiator::WarmUp(TestResult& scratch) {
   uint64_t left = spec_.test.latency ? std::clamp(kWarmupBytes / layout.size, uint64_t{2}, kLatencyWarmupMax)
                                      : std::clamp(kWarmupBytes / layout.size, layout.outstanding, kWarmupOperationsMax);
   left = options_.warmup.value_or(left);
-  while (left > 0) {
+  const auto enough = [&] { return !options_.warmup && scratch.seconds >= kWarmupSecondsMax; };
+  const int64_t duration_ns = options_.warmup ? kForeverNs : static_cast<int64_t>(kWarmupSecondsMax * 1e9);
+  while (left > 0 && !enough()) {
     const uint64_t before = scratch.operations;
-    MCP_PERF_RETURN_IF_ERROR(RunWindow(WindowLimit(left, kForeverNs), kForeverNs, scratch, [] {}));
+    MCP_PERF_RETURN_IF_ERROR(RunWindow(WindowLimit(left, kForeverNs), duration_ns, scratch, [] {}));
     left -= std::min(left, scratch.operations - before);
   }
   if (bandwidth_) bandwidth_->TakeLatency();

@@ -121,8 +121,9 @@ int RunLoopback(const Options& options) {
     status = Client(options, ClientHost(options.bind), *port).Run();
   } else {
     std::fprintf(stderr, "mcp-perf: %s\n", std::string(port.status().message()).c_str());
-    kill(child, SIGTERM);
   }
+  // It ends by itself after its client; but there may have been none.
+  kill(child, SIGTERM);
   const std::string complaint = Reap(child);
   if (!complaint.empty()) {
     std::fprintf(stderr, "mcp-perf: %s\n", complaint.c_str());

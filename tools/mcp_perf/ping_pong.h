@@ -40,7 +40,7 @@ class PingPong {
 
  private:
   template <typename Ready>
-  absl::Status SpinUntil(Ready ready, bool message_ends);
+  absl::Status SpinUntil(Ready ready, bool leading);
   absl::Status Post(uint64_t index);
   absl::Status PostReceives();
   bool Arrived(uint64_t index) const;

@@ -15,12 +15,12 @@ namespace {
 
 // Sizes of the picture, in its own units.
 constexpr double kWidth = 1120;
-constexpr double kHeight = 520;
-constexpr double kPanelTop = 84;
+constexpr double kHeight = 532;
+constexpr double kPanelTop = 96;
 constexpr double kPanelHeight = 330;
 constexpr double kPanelWidth = 440;
 constexpr std::array<double, 2> kPanelLeft = {80, 640};
-constexpr double kLegendTop = 474;
+constexpr double kLegendTop = 486;
 constexpr int kSizeTicksMax = 9;
 
 // Told apart by people who see colours differently, too (Okabe and Ito).
