@@ -83,6 +83,7 @@ class EngineImpl final : public SessionHost, public RegionImpl::Owner {
 
   // RegionImpl::Owner.
   void RevokeKeys(const std::vector<uint64_t>& keys) override;
+  void OnEveryLane(absl::AnyInvocable<void() const> function) override;
   void Recycle(RegionImpl* region) override;
 
  private:

@@ -19,6 +19,11 @@ RegionImpl* EngineImpl::NewRegion() {
   return region;
 }
 
+void EngineImpl::OnEveryLane(absl::AnyInvocable<void() const> function) {
+  auto shared = std::make_shared<absl::AnyInvocable<void() const>>(std::move(function));
+  for (const auto& lane : lanes_) lane->Run([shared] { (*shared)(); });
+}
+
 void EngineImpl::Recycle(RegionImpl* region) {
   const std::lock_guard<std::mutex> lock(mutex_);
   region_free_.push_back(region);

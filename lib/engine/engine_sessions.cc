@@ -17,7 +17,10 @@ absl::Status CheckOptions(const SessionOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("SessionOptions::rails ", options.rails, " is not between 0 and ", kRailsMax));
   }
-  if (options.outstanding_max == 0) return absl::InvalidArgumentError("SessionOptions::outstanding_max is 0");
+  if (options.outstanding_max == 0 || options.outstanding_max > kOutstandingMax) {
+    return absl::InvalidArgumentError(absl::StrCat("SessionOptions::outstanding_max ", options.outstanding_max,
+                                                   " is not between 1 and ", kOutstandingMax));
+  }
   if (options.peer_timeout < kPeerTimeoutMin) {
     return absl::InvalidArgumentError(absl::StrCat("SessionOptions::peer_timeout ", options.peer_timeout.count(),
                                                    " ms is less than ", kPeerTimeoutMin.count()));

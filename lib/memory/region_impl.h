@@ -26,6 +26,8 @@ class RegionImpl {
     virtual ~Owner() = default;
     // Takes keys back and returns when nothing can use them any more.
     virtual void RevokeKeys(const std::vector<uint64_t>& keys) = 0;
+    // Runs the function once on every lane, some time after this call, on whatever they are doing.
+    virtual void OnEveryLane(absl::AnyInvocable<void() const> function) = 0;
     // The region is unused: its object may serve again.
     virtual void Recycle(RegionImpl* region) = 0;
   };
@@ -48,10 +50,11 @@ class RegionImpl {
   void Revoke();
 
   // `shard`: the lane's index plus one, or 0 on other threads.
-  void Reference(uint32_t shard) { shards_[shard % kShards].count.fetch_add(1, std::memory_order_relaxed); }
+  void Reference(uint32_t shard) { Add(shard, 1); }
+  // A lane that does not see the closing yet will be told of it: see CloseHandle.
   void Unreference(uint32_t shard) {
-    shards_[shard % kShards].count.fetch_sub(1, std::memory_order_seq_cst);
-    const uint64_t generation = generation_.load(std::memory_order_seq_cst);
+    Add(shard, -1);
+    const uint64_t generation = generation_.load(std::memory_order_acquire);
     if (Closing(generation)) ReleaseIfUnused(generation);
   }
 
@@ -61,8 +64,18 @@ class RegionImpl {
     std::atomic<int64_t> count{0};  // may be negative: only the sum counts
   };
 
+  // A lane's shard is written by that lane alone, so a plain load and store will do; the rest share shard 0.
+  void Add(uint32_t shard, int64_t amount) {
+    if (shard == 0 || shard >= kShards) {
+      shards_[0].count.fetch_add(amount, std::memory_order_acq_rel);
+      return;
+    }
+    std::atomic<int64_t>& count = shards_[shard].count;
+    count.store(count.load(std::memory_order_relaxed) + amount, std::memory_order_release);
+  }
   static bool Closing(uint64_t generation) { return (generation & 1) != 0; }
-  void ReleaseIfUnused(uint64_t generation);
+  // True once the memory has been released, by this call or another.
+  bool ReleaseIfUnused(uint64_t generation);
 
   Owner& owner_;
   RegionTable& table_;

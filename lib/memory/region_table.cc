@@ -18,6 +18,8 @@ namespace mcp::internal {
 namespace {
 
 constexpr uint64_t kNeverSettled = ~uint64_t{0};
+// A slot serves no more: another Insert takes up to two uses, or four where the first makes key 0.
+constexpr uint64_t kUseWornOut = kRegionUseMax - 4;
 
 // Differs from every key of this slot in the slot bits.
 uint64_t NoKey(uint32_t slot) { return slot ^ 1; }
@@ -62,7 +64,9 @@ absl::StatusOr<uint64_t> RegionTable::Insert(std::byte* base, uint64_t length, u
   uint64_t use = slot.use.load(std::memory_order_relaxed);
   uint64_t key;
   do {
-    key = cipher_.Key(index, ++use);
+    // Landings have the even uses, so that a key says what it was when that is gone.
+    use += (use & 1) == (owner != nullptr ? 1 : 0) ? 1 : 2;
+    key = cipher_.Key(index, use);
   } while (ABSL_PREDICT_FALSE(key == 0));
   slot.base.store(base, std::memory_order_relaxed);
   slot.length.store(length, std::memory_order_relaxed);
@@ -233,7 +237,7 @@ void RegionTable::SweepRetired() {
     const uint32_t index = link - 1;
     Slot& slot = slots_[index];
     link = slot.next.load(std::memory_order_relaxed);
-    if (ABSL_PREDICT_FALSE(slot.use.load(std::memory_order_relaxed) >= kRegionUseMax - 1)) continue;  // worn out
+    if (ABSL_PREDICT_FALSE(slot.use.load(std::memory_order_relaxed) >= kUseWornOut)) continue;
     Push(IsSettled(slot) ? &free_ : &retired_, index);
   }
 }

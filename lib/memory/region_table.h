@@ -73,6 +73,9 @@ class RegionTable {
   // The refusal in words, naming the field and value, for what Resolve refused.
   absl::Status DescribeRefusal(uint64_t key, uint64_t offset, uint64_t length, uint32_t access) const;
 
+  // Of a stale key: whether it named a landing, which goes when its operation ends, whoever still writes to it.
+  bool WasLanding(uint64_t key) const { return (cipher_.Use(key) & 1) == 0; }
+
   // Keeps the slot from settling beyond this round; the slot must come from a Resolve of this round.
   void Pin(uint32_t slot);
   // The same for a key that another thread may be taking back: false, and not pinned, if it has been.

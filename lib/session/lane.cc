@@ -44,7 +44,7 @@ bool Lane::Submit(Submission&& submission) {
 
 void Lane::SubmitAlways(Submission&& submission) {
   if (Submit(std::move(submission))) return;
-  Run([this, submission = std::move(submission)]() mutable { SessionImpl::Take(*this, std::move(submission)); });
+  Run([this, submission = std::move(submission)]() mutable { SessionImpl::Take(*this, submission); });
 }
 
 void Lane::Run(absl::AnyInvocable<void() &&> function) {
@@ -81,7 +81,7 @@ size_t Lane::DrainSubmissions() {
   int count = 0;
   Submission submission;
   while (count < kSubmissionsPerRound && submissions_.TryPop(&submission)) {
-    SessionImpl::Take(*this, std::move(submission));
+    SessionImpl::Take(*this, submission);
     ++count;
   }
   return static_cast<size_t>(count);
@@ -140,7 +140,7 @@ size_t Lane::CompleteEnded() {
   if (ended_.empty()) return 0;
   completing_.swap(ended_);
   const size_t count = completing_.size();
-  for (Ended& ended : completing_) ended.rail->session().Complete(std::move(ended));
+  for (Ended& ended : completing_) ended.rail->session().Complete(ended);
   completing_.clear();
   return count;
 }

@@ -110,7 +110,7 @@ class Lane {
   bool OnThisLane() const { return Current() == this; }
 
   Pool<Operation>& operations() { return operations_; }
-  Pool<Transfer>& transfers() { return transfers_; }
+  SharedPool<Transfer>& transfers() { return transfers_; }
   Pool<Landing>& landings() { return landings_; }
 
   void AddRailOnLane(Rail* rail);
@@ -165,7 +165,7 @@ class Lane {
   int64_t now_ns_ = 0;
   int64_t next_tick_ns_ = 0;
   Pool<Operation> operations_;
-  Pool<Transfer> transfers_;
+  SharedPool<Transfer> transfers_;
   Pool<Landing> landings_;
   std::vector<Rail*> rails_;
   std::vector<Rail*> dirty_;

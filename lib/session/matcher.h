@@ -83,6 +83,16 @@ class Matcher {
     return nullptr;
   }
 
+  template <class Predicate>
+  bool AnyReceive(Predicate predicate) const {
+    for (const Chain<PostedReceive>& chain : receives_) {
+      for (const PostedReceive* receive = chain.head; receive != nullptr; receive = receive->next) {
+        if (predicate(*receive)) return true;
+      }
+    }
+    return false;
+  }
+
   size_t posted() const { return posted_; }
   uint64_t unexpected_bytes() const { return unexpected_bytes_; }
 

@@ -72,6 +72,13 @@ class OperationList {
     --size_;
     return operation;
   }
+  template <class Predicate>
+  bool Any(Predicate predicate) const {
+    for (const Operation* operation = head_; operation != nullptr; operation = operation->next) {
+      if (predicate(*operation)) return true;
+    }
+    return false;
+  }
   // Linear. Null if no operation satisfies the predicate.
   template <class Predicate>
   Operation* Remove(Predicate predicate) {
@@ -92,9 +99,13 @@ class OperationList {
   uint32_t size_ = 0;
 };
 
+template <class T>
+class SharedPool;
+
 // An operation of several tiles, on one or more rails. The lane that takes the last part completes it.
 struct Transfer {
   Transfer* next = nullptr;  // in the pool
+  SharedPool<Transfer>* pool = nullptr;  // that it came from
   std::atomic<uint64_t> bytes_left{0};
   std::atomic<int> failed{0};  // an absl::StatusCode; the first failure wins
   uint64_t length = 0;
@@ -104,8 +115,9 @@ struct Transfer {
   Completion completion;
 };
 
-// Free list that grows by slabs and never shrinks: no allocation once it has seen its peak. Objects may be returned
-// to another lane's pool than they came from; slabs live as long as the pools' common owner.
+// Free list that grows by slabs and never shrinks: no allocation once it has seen its peak. What goes back to another
+// lane's pool than it came from moves there for good, so that is for what comes back as often; slabs live as long as
+// the pools' common owner.
 template <class T>
 class Pool {
  public:
@@ -133,6 +145,34 @@ class Pool {
 
   T* free_ = nullptr;
   std::vector<std::unique_ptr<T[]>> slabs_;
+};
+
+// The same for objects that other lanes return: they find their way home. Get on the owner's lane, Return on any.
+template <class T>
+class SharedPool {
+ public:
+  T* Get() {
+    if (returned_.load(std::memory_order_relaxed) != nullptr) TakeReturned();
+    return pool_.Get();
+  }
+  void Return(T* item) {
+    item->next = returned_.load(std::memory_order_relaxed);
+    while (!returned_.compare_exchange_weak(item->next, item, std::memory_order_release, std::memory_order_relaxed)) {
+    }
+  }
+
+ private:
+  // All at once: nothing is popped that could have come and gone meanwhile.
+  void TakeReturned() {
+    for (T* item = returned_.exchange(nullptr, std::memory_order_acquire); item != nullptr;) {
+      T* const next = item->next;
+      pool_.Return(item);
+      item = next;
+    }
+  }
+
+  Pool<T> pool_;
+  alignas(64) std::atomic<T*> returned_{nullptr};
 };
 
 }  // namespace mcp::internal

@@ -9,25 +9,7 @@
 #include "lib/session/session_impl.h"
 
 namespace mcp::internal {
-namespace {
-
-// Deadlines are looked at this often, so an operation may overstay its own by as much.
-constexpr int64_t kDeadlineTickNs = 5 * kNsPerMs;
-
-}  // namespace
-
 Rail::Rail(SessionImpl& session, uint16_t index, Lane& lane) : session_(session), lane_(lane), index_(index) {}
-
-bool Rail::TakePlace() {
-  const uint32_t limit = session_.outstanding_max_per_rail();
-  if (outstanding_.fetch_add(1, std::memory_order_acquire) < limit) return true;
-  GivePlaceBack();
-  return false;
-}
-
-OperationId Rail::NextId() {
-  return (uint64_t{index_} + 1) << 48 | next_id_.fetch_add(1, std::memory_order_relaxed);
-}
 
 absl::Status Rail::ConnectOnLane(absl::string_view address, absl::Span<const std::byte> hello, int64_t deadline_ns) {
   absl::StatusOr<ConnectionId> connection = lane_.transport().Connect(address, hello, this, deadline_ns);
@@ -122,10 +104,8 @@ int64_t Rail::OnTick() {
   const int64_t now = lane_.now_ns();
   const int64_t patience = session_.peer_timeout_ns();
   int64_t next = now + patience / 4;
-  if (has_deadlines_) {
-    ExpireOperations();
-    next = now + kDeadlineTickNs;
-  }
+  if (has_deadlines_) ExpireOperations();
+  if (has_deadlines_) next = now + kDeadlineTickNs;
   if (index_ == 0) next = std::min(next, session_.OnHomeTick());
   if (state_ != State::kUp) return next;
   counters_.memory_bytes.store(MemoryBytes(), std::memory_order_relaxed);
@@ -169,6 +149,10 @@ void Rail::ExpireOperations() {
       next = landings_.front();  // a completion may have changed the list
     }
     landing = next;
+  }
+  has_deadlines_ = pending_.Any([](const Operation& operation) { return operation.deadline_ns != 0; });
+  for (const Landing* landing = landings_.front(); landing != nullptr; landing = landing->next) {
+    has_deadlines_ |= landing->deadline_ns != 0;
   }
 }
 

@@ -20,6 +20,7 @@
 #include "lib/session/landing.h"
 #include "lib/session/lane.h"
 #include "lib/session/operation.h"
+#include "lib/session/place_counter.h"
 #include "lib/transport/transport.h"
 #include "lib/wire/frame.h"
 #include "mcp/session.h"
@@ -31,8 +32,12 @@ class SessionImpl;
 // Largest payload of one tile frame.
 inline constexpr uint64_t kTileBytesMax = uint64_t{1} << 20;
 
+// Frames that may be unacknowledged on one rail; far under half the sequence space.
+inline constexpr uint32_t kFramesInFlightMax = 8192;
 // Frames without acknowledgement for this long make the rail ask what became of them.
 inline constexpr int64_t kProbeAfterNs = 200'000'000;
+// Deadlines are looked at this often, so an operation may overstay its own by as much.
+inline constexpr int64_t kDeadlineTickNs = 5'000'000;
 // Times that one frame is sent again because its payload arrived damaged.
 inline constexpr uint8_t kResendsMax = 16;
 
@@ -72,13 +77,9 @@ class Rail {
   const RailCounters& counters() const { return counters_; }
   RailCounters& counters() { return counters_; }
 
-  // Any thread: takes a place among the outstanding operations, or returns false at the limit. The operation's end
-  // gives it back.
-  bool TakePlace();
-  void GivePlaceBack() { outstanding_.fetch_sub(1, std::memory_order_release); }
-  uint32_t outstanding() const { return outstanding_.load(std::memory_order_acquire); }
-  // Any thread: names the next operation.
-  OperationId NextId();
+  // Any thread: the operations that this rail has accepted; each end gives its place back.
+  PlaceCounter& places() { return places_; }
+  const PlaceCounter& places() const { return places_; }
 
   // Lifecycle.
   absl::Status ConnectOnLane(absl::string_view address, absl::Span<const std::byte> hello, int64_t deadline_ns);
@@ -151,7 +152,7 @@ class Rail {
   void OnAckFrame(const Frame& frame);
   Take TakeSequence(uint32_t sequence) const;
   void Advance(uint32_t sequence);
-  void MarkDamaged(uint32_t sequence);
+  void MarkDamaged(const Frame& frame, uint64_t payload_bytes);
   void OnDamagedHeader();
   void ReportGap();
   void OnSequenced(const Frame& frame, const Event& event, size_t header_bytes);
@@ -197,14 +198,14 @@ class Rail {
   int64_t last_heard_ns_ = 0;
   int64_t last_ping_ns_ = 0;
   int64_t last_progress_ns_ = 0;
-  uint32_t damaged_headers_ = 0;
+  uint32_t damaged_headers_ = 0;   // in a row
+  uint32_t damaged_payloads_ = 0;  // in a row
   int64_t probe_sent_ns_ = 0;
 
   LandingList landings_;
   RailCounters counters_;
 
-  alignas(64) std::atomic<uint32_t> outstanding_{0};
-  std::atomic<uint64_t> next_id_{1};
+  PlaceCounter places_;
 };
 
 // a comes before b, in sequence arithmetic.

@@ -11,6 +11,8 @@ namespace {
 
 // Headers in a row that may arrive damaged before the rail is given up.
 constexpr uint32_t kDamagedHeadersMax = 256;
+// The same for payload that came with a whole header.
+constexpr uint32_t kDamagedPayloadsMax = 1024;
 
 }  // namespace
 
@@ -35,6 +37,10 @@ void Rail::OnMessage(const Event& event) {
       ++unacknowledged_;
       return lane_.MarkDirtyOnLane(this);
     case Take::kGap:
+      if (frame.sequence - expected_ > kFramesInFlightMax) {
+        return session_.FailViolation(*this, absl::StrCat(FrameTypeName(frame.type), " frame: sequence ", frame.sequence,
+                                                          " is more than ", kFramesInFlightMax, " after ", expected_));
+      }
       return ReportGap();
     case Take::kFrame:
       return OnSequenced(frame, event, header_bytes);
@@ -95,13 +101,22 @@ void Rail::Advance(uint32_t sequence) {
     std::move(found + 1, end, found);
     --damaged_count_;
   }
+  damaged_payloads_ = 0;
   ++unacknowledged_;
   lane_.MarkDirtyOnLane(this);
 }
 
 // The frame was there but its payload was not whole: ask for that one again.
-void Rail::MarkDamaged(uint32_t sequence) {
+void Rail::MarkDamaged(const Frame& frame, uint64_t payload_bytes) {
+  const uint32_t sequence = frame.sequence;
   RailCounters::Add(counters_.checksum_failures, 1);
+  if (++damaged_payloads_ > kDamagedPayloadsMax) {
+    return session_.Fail(session_.Error(
+        absl::StatusCode::kDataLoss, *this,
+        absl::StrCat(damaged_payloads_, " frames in a row arrived with damaged payload, the last a ",
+                     FrameTypeName(frame.type), " frame: payload_bytes ", frame.payload_bytes, ", and ", payload_bytes,
+                     " came")));
+  }
   if (sequence == expected_) {
     if (damaged_count_ == kDamagedMax) return ReportGap();
     damaged_[damaged_count_++] = sequence;
@@ -139,7 +154,7 @@ void Rail::OnSequenced(const Frame& frame, const Event& event, size_t header_byt
   const uint64_t payload_bytes = event.data_bytes - header_bytes;
   switch (frame.type) {
     case FrameType::kPut:
-      if (!PayloadHolds(frame, payload, payload_bytes)) return MarkDamaged(frame.sequence);
+      if (!PayloadHolds(frame, payload, payload_bytes)) return MarkDamaged(frame, payload_bytes);
       if (!session_.OnPut(*this, frame, payload)) return;
       break;
     case FrameType::kTile:
@@ -164,10 +179,9 @@ void Rail::OnSequenced(const Frame& frame, const Event& event, size_t header_byt
 
 // Verifies what the transport has placed, while it is in the cache. False if the frame is not to be taken.
 bool Rail::OnTile(const Frame& frame, const Event& event) {
-  if (event.write == Event::Write::kStale) return true;
   const Resolved resolved =
       lane_.regions().Resolve(frame.put.key, frame.put.offset, frame.payload_bytes, kAccessRemoteWrite);
-  if (resolved.outcome == Resolved::Outcome::kStale) return true;
+  if (resolved.outcome == Resolved::Outcome::kStale) return session_.OnStale(*this, frame);
   if (resolved.outcome == Resolved::Outcome::kRefused) {
     session_.FailViolation(*this, lane_.regions()
                                       .DescribeRefusal(frame.put.key, frame.put.offset, frame.payload_bytes,
@@ -175,16 +189,17 @@ bool Rail::OnTile(const Frame& frame, const Event& event) {
                                       .message());
     return false;
   }
+  if (event.write == Event::Write::kStale) return true;
   if (resolved.owner == nullptr) {
     if (PayloadHolds(frame, resolved.address, frame.payload_bytes)) return true;
-    MarkDamaged(frame.sequence);
+    MarkDamaged(frame, frame.payload_bytes);
     return false;
   }
   if (!lane_.regions().TryPin(resolved.slot, frame.put.key)) return true;
   const bool holds = PayloadHolds(frame, resolved.address, frame.payload_bytes);
   if (!holds) {
     lane_.regions().Unpin(resolved.slot);
-    MarkDamaged(frame.sequence);
+    MarkDamaged(frame, frame.payload_bytes);
     return false;
   }
   return session_.OnLanded(*this, static_cast<Landing*>(resolved.owner), resolved.slot, frame.payload_bytes);

@@ -10,8 +10,6 @@
 namespace mcp::internal {
 namespace {
 
-// Frames that may be unacknowledged on one rail; far under half the sequence space.
-constexpr uint32_t kFramesInFlightMax = 8192;
 // Tiles' payload that may be unacknowledged on one rail: 100 Gb/s for 2.6 ms.
 constexpr uint64_t kBytesInFlightMax = uint64_t{32} << 20;
 // Payload that one flush hands over before the lane looks at its events again.

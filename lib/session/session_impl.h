@@ -76,12 +76,12 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
     std::byte* data = nullptr;
     uint64_t length = 0;
   };
-  absl::StatusOr<OperationId> Put(Local local, uint64_t key, uint64_t offset, Completion completion,
+  absl::StatusOr<OperationId> Put(Local local, uint64_t key, uint64_t offset, Completion&& completion,
                                   OperationOptions options);
-  absl::StatusOr<OperationId> Get(Local local, uint64_t key, uint64_t offset, Completion completion,
+  absl::StatusOr<OperationId> Get(Local local, uint64_t key, uint64_t offset, Completion&& completion,
                                   OperationOptions options);
-  absl::StatusOr<OperationId> Send(uint64_t tag, Local local, Completion completion, OperationOptions options);
-  absl::StatusOr<OperationId> Receive(uint64_t tag, Local local, Completion completion, ReceiveOptions options);
+  absl::StatusOr<OperationId> Send(uint64_t tag, Local local, Completion&& completion, OperationOptions options);
+  absl::StatusOr<OperationId> Receive(uint64_t tag, Local local, Completion&& completion, ReceiveOptions options);
   absl::Status Cancel(OperationId id);
 
   absl::Status status() const;
@@ -99,12 +99,15 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   int64_t peer_timeout_ns() const { return peer_timeout_ns_; }
 
   // For lanes.
-  static void Take(Lane& lane, Submission&& submission);
+  static void Take(Lane& lane, Submission& submission);
 
   // For rails; on the rail's lane.
   void OnRailConnected(Rail& rail, absl::Span<const std::byte> reply);
   void OnRailDown(Rail& rail, const absl::Status& status);
   bool OnPut(Rail& rail, const Frame& frame, const std::byte* payload);
+  // The frame's memory was taken back. To be expected of a landing; a peer that uses an exported region after that
+  // loses its session, since its put must not complete as if it had arrived. False: it has.
+  bool OnStale(Rail& rail, const Frame& frame);
   // The landing's slot is pinned; this unpins it.
   bool OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t bytes);
   // Frames whose order counts.
@@ -115,7 +118,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void FinishOperation(Rail& rail, Operation* operation, const absl::Status& status);
   void FinishLanding(Rail& rail, Landing* landing);
   // Runs a completion, after giving back the operation's place so that it can start another.
-  void Complete(Lane::Ended ended);
+  void Complete(Lane::Ended& ended);
   // Closes a landing whose peer may still be sending, and tells it.
   void WithdrawLanding(Rail& rail, Landing* landing, const absl::Status& status);
 
@@ -124,14 +127,20 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
 
   // Acceptance.
   absl::Status Admit() const;
-  absl::StatusOr<Rail*> ChooseRail();
+  Rail* ChooseRail(OperationId* id);
+  bool TakeHomePlace(OperationId* id);
+  void GivePlaceBack(OperationId id);
   int64_t DeadlineOf(std::chrono::milliseconds timeout) const;
-  absl::Status SubmitOrReturn(Rail& rail, Submission&& submission);
+  absl::StatusOr<OperationId> OneSided(Submission::Kind kind, Local local, uint64_t key, uint64_t offset,
+                                       Completion&& completion, OperationOptions options);
+  absl::StatusOr<OperationId> TwoSided(Submission::Kind kind, uint64_t tag, uint64_t tag_mask, Local local,
+                                       Completion&& completion, std::chrono::milliseconds timeout);
+  absl::StatusOr<OperationId> Submit(Submission& submission);
   uint32_t NextRailIndex();
 
   // One-sided work, on the rail's lane.
-  void StartPut(Rail& rail, Submission&& submission);
-  void StartGet(Rail& rail, Submission&& submission);
+  void StartPut(Rail& rail, Submission& submission);
+  void StartGet(Rail& rail, Submission& submission);
   void OnGet(Rail& rail, const Frame& frame);
   // Sends the operation's payload to (key, offset) at the peer, over one rail or striped over all.
   void StartWrite(Rail& rail, Operation* operation);
@@ -152,8 +161,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void FinishPart(Rail& rail, Transfer* transfer, uint64_t bytes, const absl::Status& status);
 
   // Messages, on the home lane.
-  void StartSend(Submission&& submission);
-  void StartReceive(Submission&& submission);
+  void StartSend(Submission& submission);
+  void StartReceive(Submission& submission);
   void StartMatched(Operation* operation);
   bool HoldUnexpected(uint64_t cost);
   bool CreditAllows(const Operation& operation) const;
@@ -208,8 +217,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   std::atomic<uint32_t> rails_down_{0};
   std::atomic<uint32_t> rails_finished_{0};
   std::atomic<uint32_t> next_rail_{0};
-  std::atomic<uint32_t> home_outstanding_{0};
-  std::atomic<uint64_t> next_home_id_{1};
+  PlaceCounter home_places_;
   std::atomic<uint32_t> answering_{0};  // gets of the peer that this side is answering
 
   mutable std::mutex mutex_;  // the members below: set rarely

@@ -265,16 +265,17 @@ void SessionImpl::OnEnd(EndHandler handler) {
 int64_t SessionImpl::OnHomeTick() {
   const int64_t now = home_lane_.now_ns();
   if (home_deadlines_) ExpireOnHome();
-  if (options_.idle_timeout.count() == 0 || ended()) return std::numeric_limits<int64_t>::max();
+  const int64_t next = home_deadlines_ ? now + kDeadlineTickNs : std::numeric_limits<int64_t>::max();
+  if (options_.idle_timeout.count() == 0 || ended()) return next;
   const uint64_t activity = Activity();
   if (activity != last_activity_ || Outstanding() != 0 || idle_since_ns_ == 0) {
     last_activity_ = activity;
     idle_since_ns_ = now;
   }
   const int64_t idle_ends_ns = idle_since_ns_ + options_.idle_timeout.count() * kNsPerMs;
-  if (now < idle_ends_ns) return idle_ends_ns;
+  if (now < idle_ends_ns) return std::min(next, idle_ends_ns);
   Close([](Result) {});
-  return std::numeric_limits<int64_t>::max();
+  return next;
 }
 
 // Grows with everything that is done on the session, by either side.

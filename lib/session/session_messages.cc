@@ -24,7 +24,7 @@ absl::Status TooLong(uint64_t message_bytes, uint64_t buffer_bytes) {
 
 }  // namespace
 
-void SessionImpl::StartSend(Submission&& submission) {
+void SessionImpl::StartSend(Submission& submission) {
   const bool small = submission.length <= eager_bytes_max_;
   Operation* operation = home().NewFrame(small ? FrameType::kEager : FrameType::kRequest);
   operation->words[0] = submission.tag;
@@ -155,7 +155,7 @@ void SessionImpl::OnRequest(const Frame& frame) {
   matcher_.Add(message);
 }
 
-void SessionImpl::StartReceive(Submission&& submission) {
+void SessionImpl::StartReceive(Submission& submission) {
   PostedReceive* receive = matcher_.NewReceive();
   receive->tag = submission.tag;
   receive->tag_mask = submission.tag_mask;
@@ -316,6 +316,8 @@ void SessionImpl::ExpireOnHome() {
   while (PostedReceive* receive = matcher_.TakeReceive(late)) FinishReceive(receive, expired, 0, 0);
   while (Operation* operation = waiting_for_credit_.Remove(late)) FinishOperation(home(), operation, expired);
   while (const uint64_t transfer = granting_.Find(late)) WithdrawSend(transfer, expired);
+  const auto timed = [](const auto& item) { return item.deadline_ns != 0; };
+  home_deadlines_ = matcher_.AnyReceive(timed) || waiting_for_credit_.Any(timed) || granting_.Find(timed) != 0;
 }
 
 }  // namespace mcp::internal

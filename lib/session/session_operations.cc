@@ -12,6 +12,8 @@ namespace {
 constexpr int kNumberBits = 48;
 constexpr uint64_t kHomeNames = uint64_t{0xff} << kNumberBits;
 
+uint64_t RailNames(uint16_t rail) { return (uint64_t{rail} + 1) << kNumberBits; }
+
 bool CountedByHome(OperationId id) { return (id >> kNumberBits) == (kHomeNames >> kNumberBits); }
 
 absl::Status TooMuchInFlight() { return absl::ResourceExhaustedError("too much in flight on this session"); }
@@ -40,125 +42,114 @@ uint32_t SessionImpl::NextRailIndex() {
   return next_rail_.fetch_add(1, std::memory_order_relaxed) % rail_count_;
 }
 
-// The caller's own lane where it is one of ours, else the rails in turn.
-absl::StatusOr<Rail*> SessionImpl::ChooseRail() {
-  if (const Lane* lane = Lane::Current(); lane != nullptr) {
+// The caller's own lane where it is one of ours, else the rails in turn. Takes a place on it; null when there is none.
+Rail* SessionImpl::ChooseRail(OperationId* id) {
+  const Lane* lane = Lane::Current();
+  const uint32_t limit = outstanding_max_per_rail_;
+  if (lane != nullptr) {
     for (const auto& rail : rails_) {
-      if (&rail->lane() == lane && rail->up()) return rail->TakePlace() ? absl::StatusOr<Rail*>(rail.get()) : TooMuchInFlight();
+      if (&rail->lane() != lane || !rail->up()) continue;
+      if (!rail->places().Take(true, limit)) return nullptr;
+      *id = RailNames(rail->index()) | rail->places().NextNumber(true);
+      return rail.get();
     }
   }
   const uint32_t first = NextRailIndex();
   for (uint32_t i = 0; i < rail_count_; ++i) {
     Rail& rail = *rails_[(first + i) % rail_count_];
-    if (rail.up() && rail.TakePlace()) return &rail;
+    if (!rail.up() || !rail.places().Take(false, limit)) continue;
+    *id = RailNames(rail.index()) | rail.places().NextNumber(false);
+    return &rail;
   }
-  return TooMuchInFlight();
+  return nullptr;
 }
 
-// A lane that is not the submission's own lane gets it by its queue; when that is full nothing was accepted.
-absl::Status SessionImpl::SubmitOrReturn(Rail& rail, Submission&& submission) {
-  RegionImpl* region = submission.region;
-  if (region != nullptr) region->Reference(Lane::CurrentShard());
-  if (rail.lane().OnThisLane()) {
-    Take(rail.lane(), std::move(submission));
-    return absl::OkStatus();
-  }
+bool SessionImpl::TakeHomePlace(OperationId* id) {
+  const bool own = home_lane_.OnThisLane();
+  if (!home_places_.Take(own, options_.outstanding_max)) return false;
+  *id = kHomeNames | home_places_.NextNumber(own);
+  return true;
+}
+
+void SessionImpl::GivePlaceBack(OperationId id) {
+  if (CountedByHome(id)) return home_places_.GiveBack(home_lane_.OnThisLane());
+  Rail& rail = *rails_[(id >> kNumberBits) - 1];
+  rail.places().GiveBack(rail.lane().OnThisLane());
+}
+
+// Straight on where this is the submission's lane, else by that lane's queue; when it is full nothing was accepted.
+absl::StatusOr<OperationId> SessionImpl::Submit(Submission& submission) {
   const OperationId id = submission.id;
-  if (rail.lane().Submit(std::move(submission))) return absl::OkStatus();
-  if (region != nullptr) region->Unreference(Lane::CurrentShard());
-  if (CountedByHome(id)) {
-    home_outstanding_.fetch_sub(1, std::memory_order_release);
-  } else {
-    rail.GivePlaceBack();
+  Lane& lane = submission.rail->lane();
+  RegionImpl* region = submission.region;
+  region->Reference(Lane::CurrentShard());
+  if (lane.OnThisLane()) {
+    Take(lane, submission);
+    return id;
   }
+  if (lane.Submit(std::move(submission))) return id;
+  region->Unreference(Lane::CurrentShard());
+  GivePlaceBack(id);
   return TooMuchInFlight();
 }
 
-absl::StatusOr<OperationId> SessionImpl::Put(Local local, uint64_t key, uint64_t offset, Completion completion,
+absl::StatusOr<OperationId> SessionImpl::Put(Local local, uint64_t key, uint64_t offset, Completion&& completion,
                                              OperationOptions options) {
+  return OneSided(Submission::Kind::kWrite, local, key, offset, std::move(completion), options);
+}
+
+absl::StatusOr<OperationId> SessionImpl::Get(Local local, uint64_t key, uint64_t offset, Completion&& completion,
+                                             OperationOptions options) {
+  return OneSided(Submission::Kind::kGet, local, key, offset, std::move(completion), options);
+}
+
+absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Local local, uint64_t key, uint64_t offset,
+                                                  Completion&& completion, OperationOptions options) {
   if (absl::Status admitted = Admit(); !admitted.ok()) return admitted;
-  absl::StatusOr<Rail*> rail = ChooseRail();
-  if (!rail.ok()) return rail.status();
   Submission submission;
-  submission.kind = Submission::Kind::kWrite;
-  submission.rail = *rail;
+  submission.rail = ChooseRail(&submission.id);
+  if (submission.rail == nullptr) return TooMuchInFlight();
+  submission.kind = kind;
   submission.local = local.data;
   submission.length = local.length;
   submission.key = key;
   submission.offset = offset;
   submission.region = local.region;
-  const OperationId id = submission.id = (*rail)->NextId();
   submission.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
   submission.completion = std::move(completion);
-  if (absl::Status taken = SubmitOrReturn(**rail, std::move(submission)); !taken.ok()) return taken;
-  return id;
+  return Submit(submission);
 }
 
-absl::StatusOr<OperationId> SessionImpl::Get(Local local, uint64_t key, uint64_t offset, Completion completion,
-                                             OperationOptions options) {
-  if (absl::Status admitted = Admit(); !admitted.ok()) return admitted;
-  absl::StatusOr<Rail*> rail = ChooseRail();
-  if (!rail.ok()) return rail.status();
-  Submission submission;
-  submission.kind = Submission::Kind::kGet;
-  submission.rail = *rail;
-  submission.local = local.data;
-  submission.length = local.length;
-  submission.key = key;
-  submission.offset = offset;
-  submission.region = local.region;
-  const OperationId id = submission.id = (*rail)->NextId();
-  submission.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
-  submission.completion = std::move(completion);
-  if (absl::Status taken = SubmitOrReturn(**rail, std::move(submission)); !taken.ok()) return taken;
-  return id;
-}
-
-absl::StatusOr<OperationId> SessionImpl::Send(uint64_t tag, Local local, Completion completion,
+absl::StatusOr<OperationId> SessionImpl::Send(uint64_t tag, Local local, Completion&& completion,
                                               OperationOptions options) {
-  if (absl::Status admitted = Admit(); !admitted.ok()) return admitted;
-  if (home_outstanding_.fetch_add(1, std::memory_order_acquire) >= options_.outstanding_max) {
-    home_outstanding_.fetch_sub(1, std::memory_order_release);
-    return TooMuchInFlight();
-  }
-  Submission submission;
-  submission.kind = Submission::Kind::kSend;
-  submission.rail = &home();
-  submission.local = local.data;
-  submission.length = local.length;
-  submission.tag = tag;
-  submission.region = local.region;
-  const OperationId id = submission.id = kHomeNames | next_home_id_.fetch_add(1, std::memory_order_relaxed);
-  submission.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
-  submission.completion = std::move(completion);
-  if (absl::Status taken = SubmitOrReturn(home(), std::move(submission)); !taken.ok()) return taken;
-  return id;
+  const auto timeout = options.timeout.count() != 0 ? options.timeout : options_.operation_timeout;
+  return TwoSided(Submission::Kind::kSend, tag, ~uint64_t{0}, local, std::move(completion), timeout);
 }
 
-absl::StatusOr<OperationId> SessionImpl::Receive(uint64_t tag, Local local, Completion completion,
+absl::StatusOr<OperationId> SessionImpl::Receive(uint64_t tag, Local local, Completion&& completion,
                                                  ReceiveOptions options) {
+  return TwoSided(Submission::Kind::kReceive, tag, options.tag_mask, local, std::move(completion), options.timeout);
+}
+
+absl::StatusOr<OperationId> SessionImpl::TwoSided(Submission::Kind kind, uint64_t tag, uint64_t tag_mask, Local local,
+                                                  Completion&& completion, std::chrono::milliseconds timeout) {
   if (absl::Status admitted = Admit(); !admitted.ok()) return admitted;
-  if (home_outstanding_.fetch_add(1, std::memory_order_acquire) >= options_.outstanding_max) {
-    home_outstanding_.fetch_sub(1, std::memory_order_release);
-    return TooMuchInFlight();
-  }
   Submission submission;
-  submission.kind = Submission::Kind::kReceive;
+  if (!TakeHomePlace(&submission.id)) return TooMuchInFlight();
+  submission.kind = kind;
   submission.rail = &home();
   submission.local = local.data;
   submission.length = local.length;
   submission.tag = tag;
-  submission.tag_mask = options.tag_mask;
+  submission.tag_mask = tag_mask;
   submission.region = local.region;
-  const OperationId id = submission.id = kHomeNames | next_home_id_.fetch_add(1, std::memory_order_relaxed);
-  submission.deadline_ns = DeadlineOf(options.timeout);
+  submission.deadline_ns = DeadlineOf(timeout);
   submission.completion = std::move(completion);
-  if (absl::Status taken = SubmitOrReturn(home(), std::move(submission)); !taken.ok()) return taken;
-  return id;
+  return Submit(submission);
 }
 
 // On the lane that the submission was for.
-void SessionImpl::Take(Lane& lane, Submission&& submission) {
+void SessionImpl::Take(Lane& lane, Submission& submission) {
   Rail& rail = *submission.rail;
   SessionImpl& session = rail.session();
   if (submission.kind == Submission::Kind::kLandingDone) {
@@ -180,13 +171,13 @@ void SessionImpl::Take(Lane& lane, Submission&& submission) {
   }
   switch (submission.kind) {
     case Submission::Kind::kWrite:
-      return session.StartPut(rail, std::move(submission));
+      return session.StartPut(rail, submission);
     case Submission::Kind::kGet:
-      return session.StartGet(rail, std::move(submission));
+      return session.StartGet(rail, submission);
     case Submission::Kind::kSend:
-      return session.StartSend(std::move(submission));
+      return session.StartSend(submission);
     case Submission::Kind::kReceive:
-      return session.StartReceive(std::move(submission));
+      return session.StartReceive(submission);
     case Submission::Kind::kPart:
     case Submission::Kind::kLandingDone:
       return;
@@ -232,17 +223,15 @@ void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::
   if (operation->type == FrameType::kClose && status.ok()) OnCloseAcknowledged();
   Completion completion = std::move(operation->completion);
   lane.operations().Return(operation);
-  if (id != 0) Complete({&rail, std::move(completion), status, status.ok() ? bytes : 0, 0, id});
+  if (id == 0) return;
+  Lane::Ended ended{&rail, std::move(completion), status, status.ok() ? bytes : 0, 0, id};
+  Complete(ended);
 }
 
-void SessionImpl::Complete(Lane::Ended ended) {
+void SessionImpl::Complete(Lane::Ended& ended) {
   RailCounters& counters = ended.rail->counters();
   RailCounters::Add(ended.status.ok() ? counters.operations_completed : counters.operations_failed, 1);
-  if (CountedByHome(ended.id)) {
-    home_outstanding_.fetch_sub(1, std::memory_order_release);
-  } else {
-    rails_[(ended.id >> kNumberBits) - 1]->GivePlaceBack();
-  }
+  GivePlaceBack(ended.id);
   Result result;
   result.status = std::move(ended.status);
   result.bytes = ended.bytes;
@@ -255,9 +244,9 @@ void SessionImpl::Complete(Lane::Ended ended) {
 }
 
 uint64_t SessionImpl::Outstanding() const {
-  uint64_t outstanding = home_outstanding_.load(std::memory_order_acquire);
-  for (const auto& rail : rails_) outstanding += rail->outstanding();
-  return outstanding;
+  int64_t outstanding = home_places_.count();
+  for (const auto& rail : rails_) outstanding += rail->places().count();
+  return static_cast<uint64_t>(outstanding);
 }
 
 }  // namespace mcp::internal

@@ -16,7 +16,7 @@ constexpr uint64_t kStripeAlignment = uint64_t{64} << 10;
 
 }  // namespace
 
-void SessionImpl::StartPut(Rail& rail, Submission&& submission) {
+void SessionImpl::StartPut(Rail& rail, Submission& submission) {
   const bool small = submission.length <= eager_bytes_max_;
   Operation* operation = rail.NewFrame(small ? FrameType::kPut : FrameType::kTile);
   operation->words[0] = submission.key;
@@ -33,7 +33,7 @@ void SessionImpl::StartPut(Rail& rail, Submission&& submission) {
 
 void SessionImpl::StartWrite(Rail& rail, Operation* operation) {
   const uint64_t length = operation->payload_bytes;
-  const bool idle = rail.outstanding() <= 1 && home_outstanding_.load(std::memory_order_relaxed) <= 1;
+  const bool idle = rail.places().count() <= 1 && home_places_.count() <= 1;
   if (rail_count_ > 1 && length >= (idle ? kStripeIdleBytesMin : kStripeBytesMin)) return Stripe(rail, operation);
   if (length <= kTileBytesMax) return rail.EnqueueOnLane(operation);
   Stripe(rail, operation);
@@ -42,6 +42,7 @@ void SessionImpl::StartWrite(Rail& rail, Operation* operation) {
 // Turns the operation into a transfer, which its parts complete.
 Transfer* SessionImpl::MakeTransfer(Lane& lane, Operation* operation) {
   Transfer* transfer = lane.transfers().Get();
+  transfer->pool = &lane.transfers();
   transfer->bytes_left.store(operation->payload_bytes, std::memory_order_relaxed);
   transfer->failed.store(0, std::memory_order_relaxed);
   transfer->length = operation->payload_bytes;
@@ -119,17 +120,18 @@ void SessionImpl::FinishPart(Rail& rail, Transfer* transfer, uint64_t bytes, con
   const OperationId id = transfer->id;
   const uint64_t length = transfer->length;
   Completion completion = std::move(transfer->completion);
-  lane.transfers().Return(transfer);
+  transfer->pool->Return(transfer);
   if (id == 0) return;
   absl::Status outcome;
   if (failed != 0) {
     outcome = ended() ? this->status()
                       : absl::Status(static_cast<absl::StatusCode>(failed), "part of the transfer was not sent");
   }
-  Complete({&rail, std::move(completion), std::move(outcome), failed == 0 ? length : 0, 0, id});
+  Lane::Ended ended{&rail, std::move(completion), std::move(outcome), failed == 0 ? length : 0, 0, id};
+  Complete(ended);
 }
 
-void SessionImpl::StartGet(Rail& rail, Submission&& submission) {
+void SessionImpl::StartGet(Rail& rail, Submission& submission) {
   Lane& lane = rail.lane();
   Landing* landing = lane.landings().Get();
   const absl::StatusOr<uint64_t> key =
@@ -172,6 +174,7 @@ void SessionImpl::OnGet(Rail& rail, const Frame& frame) {
                                          .message());
   }
   if (answering_.fetch_add(1, std::memory_order_relaxed) >= peer_outstanding_max_) {
+    answering_.fetch_sub(1, std::memory_order_relaxed);
     return FailViolation(rail, absl::StrCat("get frame: more than ", peer_outstanding_max_, " gets in flight"));
   }
   regions.Pin(resolved.slot);
@@ -191,7 +194,7 @@ bool SessionImpl::OnPut(Rail& rail, const Frame& frame, const std::byte* payload
   RegionTable& regions = rail.lane().regions();
   const uint64_t size = frame.payload_bytes;
   const Resolved resolved = regions.Resolve(frame.put.key, frame.put.offset, size, kAccessRemoteWrite);
-  if (resolved.outcome == Resolved::Outcome::kStale) return true;
+  if (resolved.outcome == Resolved::Outcome::kStale) return OnStale(rail, frame);
   if (resolved.outcome == Resolved::Outcome::kRefused) {
     FailViolation(rail,
                   regions.DescribeRefusal(frame.put.key, frame.put.offset, size, kAccessRemoteWrite).message());
@@ -204,6 +207,14 @@ bool SessionImpl::OnPut(Rail& rail, const Frame& frame, const std::byte* payload
   if (!regions.TryPin(resolved.slot, frame.put.key)) return true;
   std::memcpy(resolved.address, payload, size);
   return OnLanded(rail, static_cast<Landing*>(resolved.owner), resolved.slot, size);
+}
+
+bool SessionImpl::OnStale(Rail& rail, const Frame& frame) {
+  const RegionTable& regions = rail.lane().regions();
+  if (regions.WasLanding(frame.put.key)) return true;
+  FailViolation(rail, regions.DescribeRefusal(frame.put.key, frame.put.offset, frame.payload_bytes, kAccessRemoteWrite)
+                          .message());
+  return false;
 }
 
 bool SessionImpl::OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t bytes) {
@@ -244,7 +255,8 @@ void SessionImpl::FinishLanding(Rail& rail, Landing* landing) {
   Completion completion = std::move(landing->completion);
   landing->key = 0;
   lane.landings().Return(landing);
-  Complete({&rail, std::move(completion), std::move(outcome), length, tag, id});
+  Lane::Ended ended{&rail, std::move(completion), std::move(outcome), length, tag, id};
+  Complete(ended);
 }
 
 void SessionImpl::WithdrawLanding(Rail& rail, Landing* landing, const absl::Status& status) {

@@ -23,4 +23,8 @@ uint64_t Checksum(const std::byte* bytes, size_t size) {
   return XXH3_64bits(bytes, size);
 }
 
+uint64_t SeededChecksum(const std::byte* bytes, size_t size, uint64_t seed) {
+  return XXH3_64bits_withSeed(bytes, size, seed);
+}
+
 }  // namespace mcp::internal

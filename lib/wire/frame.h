@@ -5,7 +5,7 @@
 //    0  u8   type
 //    1  u8   flags
 //    2  u16  header_bytes      length of the whole header, fixed for each type
-//    4  u32  header_checksum   low half of XXH3-64 over the header with this field zero
+//    4  u32  header_checksum   low half of XXH3-64 over the header from byte 8 on, seeded with its first 4 bytes
 //    8  u32  sequence          of this frame; in unsequenced frames, of the next sequenced frame to be sent
 //   12  u32  acknowledged      the sender of this frame has taken everything before this sequence
 //   16  u64  payload_checksum  XXH3-64, when kFlagPayloadChecked is set; otherwise 0

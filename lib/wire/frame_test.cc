@@ -35,8 +35,9 @@ std::vector<std::byte> Encoded(const Frame& frame) {
 
 // The header checksum made right again after a field was changed.
 void Reseal(std::vector<std::byte>* bytes) {
-  StoreLittleEndian<uint32_t>(bytes->data() + 4, 0);
-  StoreLittleEndian<uint32_t>(bytes->data() + 4, static_cast<uint32_t>(Checksum(bytes->data(), bytes->size())));
+  const uint32_t seed = LoadLittleEndian<uint32_t>(bytes->data());
+  StoreLittleEndian<uint32_t>(bytes->data() + 4,
+                              static_cast<uint32_t>(SeededChecksum(bytes->data() + 8, bytes->size() - 8, seed)));
 }
 
 TEST(Frame, EveryTypeComesBackAsItWas) {

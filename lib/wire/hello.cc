@@ -69,7 +69,9 @@ absl::StatusOr<Hello> DecodeHello(absl::Span<const std::byte> bytes) {
   if (hello.rail >= hello.rails) {
     return Invalid(absl::StrCat("rail ", hello.rail, " of ", hello.rails, " does not exist"));
   }
-  if (hello.outstanding_max == 0) return Invalid("outstanding_max 0");
+  if (hello.outstanding_max == 0 || hello.outstanding_max > kOutstandingMax) {
+    return Invalid(absl::StrCat("outstanding_max ", hello.outstanding_max, " is not between 1 and ", kOutstandingMax));
+  }
   return hello;
 }
 

@@ -18,6 +18,8 @@ inline constexpr uint32_t kHelloMagic = 0x5350434d;  // "MCPS"
 inline constexpr uint16_t kHelloVersion = 1;
 inline constexpr size_t kHelloBytes = 96;
 inline constexpr uint16_t kRailsMax = 8;
+// A peer may not make this side keep more of its gets at once.
+inline constexpr uint32_t kOutstandingMax = 65536;
 
 enum HelloFeature : uint64_t {
   kFeatureChecksum = 1,  // payload checksums are wanted; in force if either side wants them

@@ -38,7 +38,8 @@ void Seal(std::vector<std::byte>* bytes) {
   const size_t header_bytes = LoadLittleEndian<uint16_t>(bytes->data() + 2);
   if (header_bytes < kFrameCommonBytes || header_bytes > std::min(bytes->size(), kFrameHeaderBytesMax)) return;
   StoreLittleEndian<uint32_t>(bytes->data() + kChecksumOffset, 0);
-  const auto checksum = static_cast<uint32_t>(Checksum(bytes->data(), header_bytes));
+  const auto checksum = static_cast<uint32_t>(
+      SeededChecksum(bytes->data() + 8, header_bytes - 8, LoadLittleEndian<uint32_t>(bytes->data())));
   StoreLittleEndian<uint32_t>(bytes->data() + kChecksumOffset, checksum);
 }
 
