@@ -24,7 +24,7 @@ struct side {
   struct fid_cq *sent, *received;
   struct fid_ep* endpoint;
   struct fid_mr* region;
-  char *incoming, *outgoing, *word;  // `size` bytes each and a control word, in one registered region
+  char *incoming, *outgoing, *word;  // `size` bytes each and two control words, in one registered region
   struct target remote;              // the other side's `incoming`
   long sends_done, receives_done;
   long turn;  // of the ping-pong; its mark is in the last byte
@@ -67,10 +67,11 @@ static void open_endpoint(struct side* s, struct fi_info* info) {
   check(fi_enable(s->endpoint), "fi_enable");
   const uint64_t access = FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
   const size_t size = s->o->size;
-  s->incoming = make_buffer(2 * size + kWordBytes);
+  const size_t region_size = 2 * size + 2 * kWordBytes;
+  s->incoming = make_buffer(region_size);
   s->outgoing = s->incoming + size;
   s->word = s->outgoing + size;
-  check(fi_mr_reg(s->domain, s->incoming, 2 * size + kWordBytes, access, 0, 1, 0, &s->region, NULL), "fi_mr_reg");
+  check(fi_mr_reg(s->domain, s->incoming, region_size, access, 0, 1, 0, &s->region, NULL), "fi_mr_reg");
 }
 
 static void connect_sides(struct side* s) {
@@ -144,11 +145,12 @@ static void send_word(struct side* s) {
 static void exchange_targets(struct side* s) {
   const int is_virtual = (s->info->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0;
   const struct target mine = {is_virtual ? (uint64_t)(uintptr_t)s->incoming : 0, fi_mr_key(s->region)};
-  post_receive(s, s->incoming, kWordBytes);
+  char* theirs = s->word + kWordBytes;  // not `incoming`: the other side may write there before it is read here
+  post_receive(s, theirs, kWordBytes);
   memcpy(s->word, &mine, sizeof(mine));
   send_word(s);
   wait_for(s, &s->receives_done, kReceivesBefore);
-  memcpy(&s->remote, s->incoming, sizeof(s->remote));
+  memcpy(&s->remote, theirs, sizeof(s->remote));
 }
 
 // Its word follows all that the client posted, so the server's answer says that all has arrived.
@@ -214,6 +216,19 @@ static void run_phase(struct side* s, long operations, uint32_t* samples_ns) {
   }
 }
 
+// Neither side leaves before the other has read everything. In send_lat a receive is posted already.
+static void part(struct side* s) {
+  const int is_send_latency = !strcmp(s->o->test, "send_lat");
+  const long sent = s->sends_done, received = s->receives_done;
+  if (s->o->server) {
+    if (!is_send_latency) post_receive(s, s->word, kWordBytes);
+    wait_for(s, &s->receives_done, received + 1);
+  } else {
+    is_send_latency ? post(s) : send_word(s);
+    wait_for(s, &s->sends_done, sent + 1);
+  }
+}
+
 int main(int argc, char** argv) {
   const struct options o = parse_options(argc, argv);
   struct side s = {.o = &o};
@@ -227,6 +242,7 @@ int main(int argc, char** argv) {
   run_phase(&s, o.iterations, r.samples_ns);
   r.seconds = 1e-9 * (double)(now_ns() - start);
   r.cpu_s = cpu_seconds() - cpu_before;
+  part(&s);
   print_result(&o, &r);
   return 0;
 }
