@@ -79,13 +79,13 @@ absl::Status Network::ChooseCongestionControl() {
 }
 
 std::vector<TcpFallback> Network::Fallbacks() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   return fallbacks_;
 }
 
 void Network::AddFallback(absl::string_view wanted, absl::string_view used, absl::string_view reason) {
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     for (const TcpFallback& known : fallbacks_) {
       if (known.wanted == wanted && known.used == used && known.reason == reason) return;
     }
@@ -96,7 +96,7 @@ void Network::AddFallback(absl::string_view wanted, absl::string_view used, absl
 }
 
 uint64_t Network::RandomToken() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   return random_.Next();
 }
 

@@ -6,12 +6,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
 #include "transports/tcp/tcp_transport.h"
@@ -60,9 +60,9 @@ class Network final : public TcpNetwork {
   std::string early_congestion_control_;
   std::string boot_id_;
   std::atomic<uint32_t> pending_sockets_{0};
-  mutable absl::Mutex mutex_;
-  Random random_ ABSL_GUARDED_BY(mutex_);
-  std::vector<TcpFallback> fallbacks_ ABSL_GUARDED_BY(mutex_);
+  mutable std::mutex mutex_;  // guards what follows
+  Random random_;
+  std::vector<TcpFallback> fallbacks_;
 };
 
 }  // namespace mcp::internal

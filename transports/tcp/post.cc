@@ -1,7 +1,9 @@
 // The sending side. Post stages; the next Poll or Wait sends what was staged since the last, in one operation a socket.
 #include <poll.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <initializer_list>
 #include <string>
 #include <utility>
 
@@ -16,6 +18,12 @@ namespace {
 
 // Payload that one round sends by reference on one connection before the others get their turn.
 constexpr uint64_t kPumpBytesMax = 4 * 1024 * 1024;
+// SEND_ZC's second completion and page pinning cost more than copying less than this.
+constexpr uint64_t kZeroCopyBytesMin = 32 * 1024;
+
+bool IsOneOf(int error, std::initializer_list<int> errors) {
+  return std::find(errors.begin(), errors.end(), error) != errors.end();
+}
 
 }  // namespace
 
@@ -80,7 +88,8 @@ void TcpTransport::FlushData(Connection& connection) {
   if (connection.send_mode == SendMode::kPageReferences && PumpPages(connection)) return;
   if (connection.data_sender.empty() || connection.state != Connection::State::kOpen) return;
   connection.data.sending = true;
-  if (connection.send_mode == SendMode::kZeroCopy && !connection.data_sender.front().signaled) {
+  if (connection.send_mode == SendMode::kZeroCopy && connection.data_sender.front().bytes >= kZeroCopyBytesMin &&
+      !connection.data_sender.front().signaled) {
     msghdr* const message = connection.data_sender.Gather(kGatherBytesMax, /*unsignaled_only=*/true);
     if (reactor_->SendZeroCopy(connection.data.id, message)) return;
   }
@@ -147,9 +156,10 @@ void TcpTransport::HandleDataSent(Connection& connection, const OperationResult&
   if (result.more) ++connection.data.releases;
   if (connection.state != Connection::State::kOpen) return FinishCloseWhenIdle(connection);
   if (result.result <= 0) {
-    if (connection.send_mode == SendMode::kZeroCopy && (result.result == -EINVAL || result.result == -EOPNOTSUPP)) {
+    // The kernel has none, or may pin no more pages for this user.
+    if (connection.send_mode == SendMode::kZeroCopy && IsOneOf(-result.result, {EINVAL, EOPNOTSUPP, ENOMEM, ENOBUFS})) {
       connection.send_mode = SendMode::kCopy;
-      connection.notes.push_back("payload is copied by the kernel: it has no SEND_ZC");
+      connection.notes.push_back(absl::StrCat("payload is copied by the kernel: SEND_ZC: ", ErrnoText(-result.result)));
       return FlushData(connection);
     }
     return BeginClose(connection, ErrnoStatus(result.result == 0 ? EPIPE : -result.result, "tcp: send payload"));

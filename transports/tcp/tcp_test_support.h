@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/memory/region_table.h"
@@ -170,6 +171,40 @@ inline std::string Pattern(size_t bytes, uint64_t seed) {
   }
   return text;
 }
+
+struct Variant {
+  TcpConfig::Io io;
+  TcpConfig::ZeroCopy zero_copy;
+};
+
+inline std::vector<Variant> AllVariants() {
+  using Io = TcpConfig::Io;
+  using ZeroCopy = TcpConfig::ZeroCopy;
+  return {{Io::kIoUring, ZeroCopy::kAuto},
+          {Io::kIoUring, ZeroCopy::kOff},
+          {Io::kEpoll, ZeroCopy::kAuto},
+          {Io::kEpoll, ZeroCopy::kOff}};
+}
+
+inline std::string VariantName(const ::testing::TestParamInfo<Variant>& info) {
+  return absl::StrCat(info.param.io == TcpConfig::Io::kIoUring ? "IoUring" : "Epoll",
+                      info.param.zero_copy == TcpConfig::ZeroCopy::kOff ? "Copy" : "References");
+}
+
+class TcpTransportTest : public ::testing::TestWithParam<Variant> {
+ protected:
+  TcpTransportTest() {
+    config_.io = GetParam().io;
+    config_.zero_copy = GetParam().zero_copy;
+  }
+  void SetUp() override {
+    if (config_.io != TcpConfig::Io::kIoUring) return;
+    Logger logger(LogLevel::kError);
+    const auto network = CreateTcpNetwork(config_, &logger);
+    if (!network.ok()) GTEST_SKIP() << network.status();
+  }
+  TcpConfig config_;
+};
 
 }  // namespace mcp::internal
 
