@@ -29,7 +29,7 @@ namespace mcp::perf {
 // Smaller operations than this have one in kSampleEvery timed: two clock readings are then a good part of their cost.
 inline constexpr uint64_t kEveryOperationBytes = 4096;
 // A prime, so that sampling does not keep step with batches.
-inline constexpr uint32_t kSampleEvery = 17;
+inline constexpr uint32_t kSampleEvery = 67;
 
 struct WindowOutcome {
   uint64_t operations = 0;

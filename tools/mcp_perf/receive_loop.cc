@@ -15,6 +15,8 @@ namespace {
 
 // All Sends of a window have completed at the client when the server awaits the last of them.
 constexpr std::chrono::seconds kLastMessageTimeout{30};
+// The client closes the session, or is found dead.
+constexpr std::chrono::seconds kEndTimeout{10};
 constexpr std::chrono::microseconds kPoll{100};
 constexpr uint64_t kAnyTag = 0;
 
@@ -34,6 +36,13 @@ ReceiveLoop::ReceiveLoop(DataPath* path)
 ReceiveLoop::~ReceiveLoop() {
   // Closing the session has cancelled them; nothing else can hold them up.
   while (in_flight_.load(std::memory_order_acquire) != 0) std::this_thread::sleep_for(kPoll);
+}
+
+void ReceiveLoop::AwaitEnd() {
+  const auto deadline = std::chrono::steady_clock::now() + kEndTimeout;
+  while (in_flight_.load(std::memory_order_acquire) != 0 && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(kPoll);
+  }
 }
 
 // Without verification there may be fewer slots than receives, and messages overwrite each other.

@@ -5,7 +5,7 @@
 // them once in a window, and stops until the window has been compared.
 //
 // Thread rule: the public members from one thread; completions run on the lanes.
-// Lifetime: close the session before destroying it; the destructor waits for the completions.
+// Lifetime: AwaitEnd, close the session, destroy; the destructor waits for the completions.
 #ifndef MCP_TOOLS_MCP_PERF_RECEIVE_LOOP_H_
 #define MCP_TOOLS_MCP_PERF_RECEIVE_LOOP_H_
 
@@ -36,6 +36,9 @@ class ReceiveLoop {
   absl::Status Await(uint64_t count, const ControlChannel& control);
   // After Await: every operation of the window arrived once, each with its own bytes. Returns the bytes compared.
   absl::StatusOr<uint64_t> Check(uint64_t generation, uint64_t count);
+  // Waits, for a bounded time, until the client's close of the session has ended the receives that are left. Before
+  // that, a lane may be using the session's handle, which must then not be destroyed.
+  void AwaitEnd();
 
  private:
   struct alignas(64) Chain {

@@ -50,6 +50,7 @@ absl::StatusOr<std::unique_ptr<Target>> Target::Create(const TestSpec& spec, con
 }
 
 Target::~Target() {
+  if (receive_loop_) receive_loop_->AwaitEnd();
   path_->CloseSession();
   receive_loop_.reset();
   ping_pong_.reset();
