@@ -17,7 +17,7 @@ namespace mcp::internal {
 namespace {
 
 // Payload that one round sends by reference on one connection before the others get their turn.
-constexpr uint64_t kPumpBytesMax = 4 * 1024 * 1024;
+constexpr uint64_t kPumpBytesMax = 1024 * 1024;
 // SEND_ZC's second completion and page pinning cost more than copying less than this.
 constexpr uint64_t kZeroCopyBytesMin = 32 * 1024;
 
