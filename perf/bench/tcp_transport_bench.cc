@@ -5,6 +5,8 @@
 // The parent sends, the child receives; one lane thread a connection on each side. The receiver confirms what it has
 // delivered once a round, and the sender keeps a bounded amount unconfirmed, as the session does. Prints one line:
 // messages/s and GB/s of payload, or microseconds for half a round trip, and CPU seconds per GB of each side.
+#include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -21,6 +23,7 @@
 #include <vector>
 
 #include "lib/base/clock.h"
+#include "lib/base/errno_status.h"
 #include "lib/base/log.h"
 #include "lib/memory/region_table.h"
 #include "transports/tcp/tcp_transport.h"
@@ -31,6 +34,7 @@ namespace {
 struct Options {
   std::string mode = "message";
   std::string address = "127.0.0.1:0";
+  std::string netns;  // of the receiver: a name under /run/netns
   uint64_t bytes = 64;
   uint64_t set_bytes = 16 << 20;     // each connection's buffer, gone through in turn
   uint64_t window_bytes = 16 << 20;  // unconfirmed, each connection
@@ -63,6 +67,12 @@ std::byte* Allocate(uint64_t bytes) {
 [[noreturn]] void Fail(const absl::Status& status) {
   std::fprintf(stderr, "tcp_transport_bench: %s\n", std::string(status.message()).c_str());
   std::exit(1);
+}
+
+void EnterNamespace(const std::string& name) {
+  const int fd = open(("/run/netns/" + name).c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || setns(fd, CLONE_NEWNET) != 0) Fail(ErrnoStatus(errno, "enter network namespace " + name));
+  close(fd);
 }
 
 // One lane with its one connection.
@@ -263,6 +273,7 @@ int Run(const Options& options) {
   Logger logger(LogLevel::kWarning);
   const pid_t child = fork();
   if (child == 0) {
+    if (!options.netns.empty()) EnterNamespace(options.netns);
     auto lanes = MakeLanes(options, &logger);
     for (auto& lane : lanes) {
       char text[64] = {};
@@ -320,6 +331,8 @@ int Main(int count, char** arguments) {
     const auto number = [&] { return std::strtoull(value.c_str(), nullptr, 0); };
     if (name == "--mode")
       options.mode = value;
+    else if (name == "--netns")
+      options.netns = value;
     else if (name == "--address")
       options.address = value;
     else if (name == "--bytes")
