@@ -47,7 +47,7 @@ struct TcpOptions {
 struct EngineOptions {
   // Progress threads. 0: none, and the caller drives the engine with Progress and Wait. At most 64.
   int lanes = 2;
-  // How long an idle lane polls before it blocks. Zero blocks at once.
+  // How long an idle lane polls before it blocks. Zero blocks at once, as do lanes that leave no CPU free.
   std::chrono::microseconds lane_spin{20};
   // Transports in the order of preference: "tcp", "loopback". The engine uses the first that this host allows, and
   // Fallbacks says why it was not an earlier one. Empty: {"tcp"}.

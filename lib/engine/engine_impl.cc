@@ -1,10 +1,14 @@
 #include "lib/engine/engine_impl.h"
 
+#include <sched.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/config.h"
+#include "lib/base/errno_status.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/units.h"
 #include "transports/builtin.h"
@@ -98,7 +102,12 @@ absl::Status EngineImpl::StartLanes() {
     lanes_.push_back(std::make_unique<Lane>(std::move(dependencies)));
   }
   if (options_.lanes == 0) return absl::OkStatus();
-  const int64_t spin_ns = options_.lane_spin.count() * kNsPerUs;
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0) return ErrnoStatus(errno, "sched_getaffinity");
+  // A lane that polls where threads outnumber CPUs takes the CPU from whoever could give it something to do.
+  const bool cpus_to_spare = options_.lanes < CPU_COUNT(&cpus);
+  const int64_t spin_ns = cpus_to_spare ? options_.lane_spin.count() * kNsPerUs : 0;
   for (const auto& lane : lanes_) threads_.push_back(std::make_unique<LaneThread>(*lane, spin_ns));
   return absl::OkStatus();
 }
@@ -131,18 +140,20 @@ EngineImpl::~EngineImpl() {
 }
 
 void EngineImpl::RunAndWait(Lane& lane, absl::AnyInvocable<void() &&> function) {
-  absl::Notification done;
-  lane.Run([function = std::move(function), &done]() mutable {
+  std::promise<void> done;
+  std::future<void> ended = done.get_future();
+  lane.Run([function = std::move(function), done = std::move(done)]() mutable {
     std::move(function)();
-    done.Notify();
+    done.set_value();
   });
-  WaitFor(done);
+  WaitFor(std::move(ended));
 }
 
-void EngineImpl::WaitFor(absl::Notification& done) {
-  if (!caller_driven()) return done.WaitForNotification();
-  while (!done.HasBeenNotified()) {
-    if (Progress() == 0 && !done.HasBeenNotified()) Wait(std::chrono::milliseconds(100));
+void EngineImpl::WaitFor(std::future<void> done) {
+  if (!caller_driven()) return done.wait();
+  const auto ended = [&done] { return done.wait_for(std::chrono::seconds(0)) == std::future_status::ready; };
+  while (!ended()) {
+    if (Progress() == 0 && !ended()) Wait(std::chrono::milliseconds(100));
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -20,7 +21,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/notification.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
@@ -96,7 +96,7 @@ class EngineImpl final : public SessionHost, public RegionImpl::Owner {
 
   // Runs the function on the lane and waits for it; drives the lane where nobody else does.
   void RunAndWait(Lane& lane, absl::AnyInvocable<void() &&> function);
-  void WaitFor(absl::Notification& done);
+  void WaitFor(std::future<void> done);
   // Whether this thread may block until a lane has done something.
   absl::Status MayWait(absl::string_view what) const;
   bool caller_driven() const { return threads_.empty(); }

@@ -91,13 +91,15 @@ void EngineImpl::ConnectAsync(absl::string_view address, const SessionOptions& o
 absl::StatusOr<std::shared_ptr<SessionImpl>> EngineImpl::Connect(absl::string_view address,
                                                                  const SessionOptions& options) {
   MCP_RETURN_IF_ERROR(MayWait("Connect"));
-  absl::Notification done;
+  std::promise<void> done;
+  std::future<void> ended = done.get_future();
   absl::StatusOr<std::shared_ptr<SessionImpl>> outcome = absl::UnknownError("connecting");
-  ConnectAsync(address, options, [&](absl::StatusOr<std::shared_ptr<SessionImpl>> session) {
-    outcome = std::move(session);
-    done.Notify();
-  });
-  WaitFor(done);
+  ConnectAsync(address, options,
+               [&outcome, done = std::move(done)](absl::StatusOr<std::shared_ptr<SessionImpl>> session) mutable {
+                 outcome = std::move(session);
+                 done.set_value();
+               });
+  WaitFor(std::move(ended));
   return outcome;
 }
 

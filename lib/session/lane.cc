@@ -11,7 +11,8 @@ namespace mcp::internal {
 namespace {
 
 // The one per-thread variable: which lane this thread is driving. Not state of the library, but of the call stack.
-thread_local Lane* current_lane = nullptr;
+// Initial-exec: a load through the thread pointer, where the default for libraries is a call.
+[[gnu::tls_model("initial-exec")]] thread_local Lane* current_lane = nullptr;
 
 }  // namespace
 

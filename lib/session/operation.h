@@ -40,6 +40,21 @@ struct Operation {
   Completion completion;
 
   static constexpr uint32_t kNoSlot = ~uint32_t{0};
+
+  // For another life. The completion was moved out when the last one ended.
+  void Reset(FrameType new_type) {
+    type = new_type;
+    replay = revoked = payload_hashed = false;
+    resends = 0;
+    words[0] = words[1] = words[2] = 0;
+    payload = nullptr;
+    payload_bytes = 0;
+    transfer = nullptr;
+    region = nullptr;
+    source_slot = kNoSlot;
+    id = 0;
+    deadline_ns = 0;
+  }
 };
 
 // First in, first out, intrusive.

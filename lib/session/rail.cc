@@ -121,7 +121,7 @@ int64_t Rail::OnTick() {
   }
   if (!sent_.empty() && now - std::max(last_progress_ns_, probe_sent_ns_) >= kProbeAfterNs) Probe();
   if (!sent_.empty()) next = std::min(next, now + kProbeAfterNs);
-  return next;
+  return std::min(next, last_heard_ns_ + patience);
 }
 
 // Unlike an acknowledgement it does not overtake: when it arrives, what was posted before it has arrived or is lost.

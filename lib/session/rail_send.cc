@@ -35,8 +35,7 @@ void Rail::EnqueueOnLane(Operation* operation) {
 
 Operation* Rail::NewFrame(FrameType type) {
   Operation* operation = lane_.operations().Get();
-  *operation = Operation{};
-  operation->type = type;
+  operation->Reset(type);
   return operation;
 }
 
@@ -257,6 +256,8 @@ void Rail::Resend(uint32_t sequence) {
                                                 kResendsMax, " times")));
       return;
     }
+    // What it carries may have changed since (exported memory that is in use): then its old hash would never hold.
+    operation->payload_hashed = false;
     operation->replay = true;
     ++replays_;
     lane_.MarkDirtyOnLane(this);
