@@ -81,8 +81,8 @@ Operations::Index Operations::Start(std::string what, Call call, std::function<v
   const absl::StatusOr<OperationId> id =
       call([state = state_, index, world, then = std::move(then)](Result result) mutable {
         EXPECT_EQ(calls_on_stack, 0) << "a completion ran on the caller's stack";
-        state->Complete(index, result);
         if (then) then(result);
+        state->Complete(index, result);
         if (world != nullptr) world->Notify();
       });
   --calls_on_stack;

@@ -45,7 +45,8 @@ class Operations {
   Index Receive(Session& session, uint64_t tag, Slice local, ReceiveOptions options = {});
   Index Close(Session& session);
 
-  // The general form: `call` starts the operation with the completion that it is given.
+  // The general form: `call` starts the operation with the completion that it is given; `then` runs in the completion,
+  // before the operation shows as done.
   using Call = absl::FunctionRef<absl::StatusOr<OperationId>(Completion)>;
   Index Start(std::string what, Call call, std::function<void(const Result&)> then = nullptr);
 

@@ -1,5 +1,5 @@
-// Bytes that say where they belong: a stream of 64-bit words made from a seed, so that a byte from another operation,
-// another offset or another moment does not verify.
+// Bytes that say where they belong: a stream made from a seed, so that bytes from another operation, another offset or
+// another moment do not verify.
 #ifndef MCP_TESTS_SUPPORT_PATTERN_H_
 #define MCP_TESTS_SUPPORT_PATTERN_H_
 

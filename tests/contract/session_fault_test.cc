@@ -1,0 +1,279 @@
+// Sessions under the adversary. What a link layer can mend it mends: every operation ends well. What it cannot, ends in
+// an allowed code, within a bound. Nothing completes twice, nothing hangs, no byte is wrong.
+#include <memory>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "tests/support/engine_world.h"
+#include "tests/support/operations.h"
+#include "tests/support/seed.h"
+#include "tests/support/workload.h"
+
+namespace mcp::internal {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr int64_t kSecondNs = 1'000'000'000;
+
+struct FaultCase {
+  std::string name;
+  FaultPlan plan;
+  bool checksum = true;
+  int rails = 1;
+};
+
+void PrintTo(const FaultCase& fault_case, std::ostream* out) { *out << fault_case.name; }
+std::string FaultCaseName(const testing::TestParamInfo<FaultCase>& info) { return info.param.name; }
+
+// Two engines without lanes, driven under virtual time: milliseconds of waiting cost nothing.
+struct VirtualPair {
+  VirtualPair(const FaultPlan& plan, uint64_t seed) {
+    EngineWorld::Setup setup;
+    setup.plan = plan;
+    setup.clock = &clock;
+    setup.seed = seed;
+    world = std::make_unique<EngineWorld>(setup);
+    operations.set_world(world.get());
+    client = world->MakeEngine(0);
+    server = world->MakeEngine(0);
+  }
+  ManualClock clock{kSecondNs};
+  Operations operations;
+  std::unique_ptr<EngineWorld> world;
+  Engine* client;
+  Engine* server;
+};
+
+std::vector<FaultCase> MendableCases() {
+  constexpr uint64_t kSeed = 7;
+  struct Rate {
+    FaultKind kind;
+    double rate;
+    bool needs_checksum;
+  };
+  const Rate rates[] = {{FaultKind::kDrop, 0.02, false},          {FaultKind::kDelay, 0.05, false},
+                        {FaultKind::kReorder, 0.03, false},       {FaultKind::kDuplicate, 0.05, false},
+                        {FaultKind::kCorruptHeader, 0.02, false}, {FaultKind::kCorruptPayload, 0.05, true},
+                        {FaultKind::kCorruptWrite, 0.05, true},   {FaultKind::kTruncate, 0.03, true},
+                        {FaultKind::kPartialPost, 0.2, false},    {FaultKind::kPartialPoll, 0.5, false}};
+  std::vector<FaultCase> cases;
+  FaultPlan mixed, mixed_unchecked;
+  mixed.seed = mixed_unchecked.seed = kSeed;
+  for (const Rate& rate : rates) {
+    const FaultPlan plan = FaultPlan::Only(rate.kind, rate.rate, kSeed);
+    cases.push_back({absl::StrCat(FaultKindName(rate.kind)), plan, true, 1});
+    cases.push_back({absl::StrCat(FaultKindName(rate.kind), "_rails3"), plan, true, 3});
+    if (!rate.needs_checksum) cases.push_back({absl::StrCat(FaultKindName(rate.kind), "_unchecked"), plan, false, 2});
+    mixed.set_rate(rate.kind, rate.rate / 5);
+    if (!rate.needs_checksum) mixed_unchecked.set_rate(rate.kind, rate.rate / 5);
+  }
+  cases.push_back({"mixed", mixed, true, 1});
+  cases.push_back({"mixed_rails4", mixed, true, 4});
+  cases.push_back({"mixed_unchecked", mixed_unchecked, false, 2});
+  return cases;
+}
+
+class SessionMends : public testing::TestWithParam<FaultCase> {};
+
+INSTANTIATE_TEST_SUITE_P(Every, SessionMends, testing::ValuesIn(MendableCases()), FaultCaseName);
+
+TEST_P(SessionMends, EveryOperationEndsWell) {
+  FaultPlan plan = GetParam().plan;
+  plan.seed = TestSeed(plan.seed);
+  SCOPED_TRACE(SeedNote(plan.seed));
+  VirtualPair pair(plan, plan.seed);
+  WorkloadOptions options;
+  options.seed = plan.seed;
+  options.session.rails = GetParam().rails;
+  options.session.checksum = GetParam().checksum;
+  Workload workload(pair.world.get(), &pair.operations, pair.client, pair.server, options);
+  EXPECT_TRUE(workload.Run());
+  EXPECT_EQ(workload.count(absl::StatusCode::kOk), options.transfers)
+      << workload.Summary() << "; " << pair.world->ledger()->ToString() << "; " << workload.last_end();
+  for (size_t kind = 0; kind < kFaultKinds; ++kind) {
+    if (plan.rates[kind] == 0) continue;
+    EXPECT_GT(pair.world->ledger()->count(static_cast<FaultKind>(kind)), 0u)
+        << FaultKindName(static_cast<FaultKind>(kind)) << " never happened";
+  }
+}
+
+TEST_P(SessionMends, CancelledAndTimedOutOnesToo) {
+  FaultPlan plan = GetParam().plan;
+  plan.seed = TestSeed(plan.seed + 1000);
+  SCOPED_TRACE(SeedNote(plan.seed));
+  VirtualPair pair(plan, plan.seed);
+  WorkloadOptions options;
+  options.seed = plan.seed;
+  options.transfers = 200;
+  options.cancel_rate = 0.3;
+  options.timeout_rate = 0.1;
+  options.session.rails = GetParam().rails;
+  options.session.checksum = GetParam().checksum;
+  Workload workload(pair.world.get(), &pair.operations, pair.client, pair.server, options);
+  EXPECT_TRUE(workload.Run());
+  EXPECT_EQ(workload.count(absl::StatusCode::kOk) + workload.count(absl::StatusCode::kCancelled) +
+                workload.count(absl::StatusCode::kDeadlineExceeded),
+            options.transfers)
+      << workload.Summary() << "; " << pair.world->ledger()->ToString() << "; " << workload.last_end();
+  EXPECT_GT(workload.count(absl::StatusCode::kOk), options.transfers / 2) << workload.Summary();
+}
+
+TEST(SessionFault, KilledConnectionsEndTheirSessions) {
+  uint64_t kills = 0;
+  for (uint64_t seed = TestSeed(1), last = seed + 10; seed < last; ++seed) {
+    SCOPED_TRACE(SeedNote(seed));
+    VirtualPair pair(FaultPlan::Only(FaultKind::kKill, 0.01, seed), seed);
+    WorkloadOptions options;
+    options.seed = seed;
+    options.transfers = 200;
+    options.sessions_max = 1000;
+    options.session.rails = 1 + static_cast<int>(seed % 3);
+    Workload workload(pair.world.get(), &pair.operations, pair.client, pair.server, options);
+    EXPECT_TRUE(workload.Run());
+    kills += pair.world->ledger()->count(FaultKind::kKill);
+    EXPECT_EQ(workload.count(absl::StatusCode::kDataLoss) + workload.count(absl::StatusCode::kInternal), 0u)
+        << workload.Summary() << workload.last_end();
+    EXPECT_GT(workload.count(absl::StatusCode::kOk), 0u);
+  }
+  EXPECT_GT(kills, 10u);
+}
+
+// From some moment on nothing arrives at all, and nobody says so.
+TEST(SessionFault, ASilentlyDeadPeerIsAnErrorWithinTheBound) {
+  for (const int rails : {1, 3}) {
+    FaultPlan plan = FaultPlan::Only(FaultKind::kDrop, 1, 3);
+    plan.spared_first = 500;
+    VirtualPair pair(plan, 3);
+    WorkloadOptions options;
+    options.transfers = 1'000'000;
+    options.session.rails = rails;
+    options.session.peer_timeout = milliseconds(1000);
+    const int64_t start_ns = pair.clock.NowNs();
+    Workload workload(pair.world.get(), &pair.operations, pair.client, pair.server, options);
+    EXPECT_TRUE(workload.Run());
+    EXPECT_LT(pair.clock.NowNs() - start_ns, 2 * kSecondNs);
+    EXPECT_EQ(workload.last_end().code(), absl::StatusCode::kUnavailable) << workload.last_end();
+  }
+}
+
+TEST(SessionFault, DamageWithoutEndIsDataLossWithinTheBound) {
+  for (const FaultKind kind : {FaultKind::kCorruptWrite, FaultKind::kCorruptPayload, FaultKind::kCorruptHeader,
+                               FaultKind::kTruncate, FaultKind::kDrop}) {
+    SCOPED_TRACE(FaultKindName(kind));
+    VirtualPair pair(FaultPlan::Only(kind, 1, 3), 3);
+    WorkloadOptions options;
+    options.transfers = 200;
+    // Frames that arrive damaged are signs of life, so that it is their number that ends the session: with little else
+    // than probes on the way that takes its time.
+    constexpr int64_t kBoundNs = 120 * kSecondNs;
+    options.bound_ns = kBoundNs;
+    const int64_t start_ns = pair.clock.NowNs();
+    Workload workload(pair.world.get(), &pair.operations, pair.client, pair.server, options);
+    EXPECT_TRUE(workload.Run());
+    EXPECT_LT(pair.clock.NowNs() - start_ns, kBoundNs);
+    EXPECT_TRUE(workload.last_end().code() == absl::StatusCode::kUnavailable ||
+                workload.last_end().code() == absl::StatusCode::kDataLoss)
+        << workload.last_end();
+  }
+}
+
+// A hello that arrives damaged makes no session, or one that works; never a hang.
+TEST(SessionFault, DamagedHellosAreRefused) {
+  int refused = 0;
+  for (uint64_t seed = TestSeed(1), last = seed + 40; seed < last; ++seed) {
+    SCOPED_TRACE(SeedNote(seed));
+    VirtualPair pair(FaultPlan::Only(FaultKind::kCorruptHello, 0.5, seed), seed);
+    SessionOptions options;
+    options.rails = 1 + static_cast<int>(seed % 3);
+    EngineWorld::Ends ends;
+    const int64_t start_ns = pair.clock.NowNs();
+    if (!pair.world->Connect(pair.client, pair.server, options, &ends)) {
+      EXPECT_NE(ends.status.code(), absl::StatusCode::kOk);
+      ++refused;
+    }
+    EXPECT_LT(pair.clock.NowNs() - start_ns, 10 * kSecondNs);
+  }
+  EXPECT_GT(refused, 0);
+}
+
+struct ThreadedCase {
+  TransportKind kind;
+  int lanes;
+  int rails;
+};
+
+void PrintTo(const ThreadedCase& threaded, std::ostream* out) {
+  *out << TransportKindName(threaded.kind) << "_lanes" << threaded.lanes << "_rails" << threaded.rails;
+}
+
+// The same over every transport, with lanes that are threads, in real time.
+class SessionMendsThreaded : public testing::TestWithParam<ThreadedCase> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    Every, SessionMendsThreaded,
+    testing::Values(ThreadedCase{TransportKind::kLoopback, 1, 1}, ThreadedCase{TransportKind::kLoopback, 2, 3},
+                    ThreadedCase{TransportKind::kTcpIoUring, 0, 2}, ThreadedCase{TransportKind::kTcpIoUring, 2, 2},
+                    ThreadedCase{TransportKind::kTcpEpoll, 0, 2}, ThreadedCase{TransportKind::kTcpEpoll, 2, 2}),
+    testing::PrintToStringParamName());
+
+TEST_P(SessionMendsThreaded, UnderAMixOfFaults) {
+  const std::string reason = WhyNoTransport(GetParam().kind);
+  if (!reason.empty()) GTEST_SKIP() << reason;
+  const uint64_t seed = TestSeed(5);
+  SCOPED_TRACE(SeedNote(seed));
+  EngineWorld::Setup setup;
+  setup.kind = GetParam().kind;
+  setup.seed = seed;
+  setup.plan = FaultPlan::Mix({FaultKind::kDrop, FaultKind::kDelay, FaultKind::kReorder, FaultKind::kDuplicate,
+                               FaultKind::kCorruptHeader, FaultKind::kCorruptPayload, FaultKind::kCorruptWrite,
+                               FaultKind::kTruncate, FaultKind::kPartialPost, FaultKind::kPartialPoll},
+                              0.003, seed);
+  Operations operations;
+  EngineWorld world(setup);
+  operations.set_world(&world);
+  Engine* client = world.MakeEngine(GetParam().lanes);
+  Engine* server = world.MakeEngine(GetParam().lanes);
+  ASSERT_TRUE(client != nullptr && server != nullptr);
+  WorkloadOptions options;
+  options.seed = seed;
+  options.session.rails = GetParam().rails;
+  Workload workload(&world, &operations, client, server, options);
+  EXPECT_TRUE(workload.Run());
+  EXPECT_EQ(workload.count(absl::StatusCode::kOk), options.transfers)
+      << workload.Summary() << "; " << world.ledger()->ToString() << "; " << workload.last_end();
+  EXPECT_GT(world.ledger()->total(), 0u);
+}
+
+TEST_P(SessionMendsThreaded, UnderKills) {
+  const std::string reason = WhyNoTransport(GetParam().kind);
+  if (!reason.empty()) GTEST_SKIP() << reason;
+  const uint64_t seed = TestSeed(6);
+  SCOPED_TRACE(SeedNote(seed));
+  EngineWorld::Setup setup;
+  setup.kind = GetParam().kind;
+  setup.seed = seed;
+  setup.plan = FaultPlan::Only(FaultKind::kKill, 0.01, seed);
+  Operations operations;
+  EngineWorld world(setup);
+  operations.set_world(&world);
+  Engine* client = world.MakeEngine(GetParam().lanes);
+  Engine* server = world.MakeEngine(GetParam().lanes);
+  ASSERT_TRUE(client != nullptr && server != nullptr);
+  WorkloadOptions options;
+  options.seed = seed;
+  options.cancel_rate = 0.05;
+  options.sessions_max = 1000;
+  options.session.rails = GetParam().rails;
+  Workload workload(&world, &operations, client, server, options);
+  EXPECT_TRUE(workload.Run());
+  EXPECT_GT(world.ledger()->count(FaultKind::kKill), 0u);
+  EXPECT_EQ(workload.count(absl::StatusCode::kDataLoss) + workload.count(absl::StatusCode::kInternal), 0u)
+      << workload.Summary() << workload.last_end();
+}
+
+}  // namespace
+}  // namespace mcp::internal
