@@ -1,9 +1,10 @@
 #include "transports/loopback/mailbox.h"
 
 #include <algorithm>
-#include <chrono>
+#include <ctime>
 
 #include "absl/strings/str_cat.h"
+#include "lib/base/units.h"
 #include "transports/loopback/connection.h"
 
 namespace mcp::internal {
@@ -101,22 +102,23 @@ void LoopbackMailbox::DropIncoming(absl::string_view listener) {
 bool LoopbackMailbox::AnythingToTake() const { return pushed_.load() != nullptr || incoming_count_.load() != 0; }
 
 void LoopbackMailbox::Wait(int64_t deadline_ns, Clock* clock) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  // Before the look: whoever pushes after it sees `sleeping_` and takes the lock to notify.
-  sleeping_.store(true);
-  while (!woken_.load() && !AnythingToTake()) {
+  for (;;) {
+    // Before the look: whoever pushes after it sees `sleeping_` and posts.
+    sleeping_.store(true);
+    if (woken_.load() || AnythingToTake()) break;
     const int64_t left_ns = deadline_ns - clock->NowNs();
     if (left_ns <= 0) break;
-    condition_.wait_for(lock, std::chrono::nanoseconds(std::min(left_ns, kWaitSliceNs)));
+    const int64_t until_ns = system_clock_.NowNs() + std::min(left_ns, kWaitSliceNs);
+    const timespec until = {.tv_sec = until_ns / kNsPerS, .tv_nsec = until_ns % kNsPerS};
+    sem_clockwait(&wakes_, CLOCK_MONOTONIC, &until);
   }
   sleeping_.store(false);
   woken_.store(false);
 }
 
+// A post that comes too late for its Wait makes a later one look once more.
 void LoopbackMailbox::EndWait() {
-  if (!sleeping_.load()) return;
-  { std::lock_guard<std::mutex> lock(mutex_); }
-  condition_.notify_one();
+  if (sleeping_.load() && sleeping_.exchange(false)) sem_post(&wakes_);
 }
 
 }  // namespace mcp::internal

@@ -1,11 +1,12 @@
 // What reaches a loopback transport from other lanes: its ends that have something to do, and peers that want in.
 //
-// Thread rule: Push, Offer, Wake from any thread; the rest on the transport's lane. Push locks only to end a Wait.
+// Thread rule: Push, Offer, Wake from any thread; the rest on the transport's lane. Push, Wake and Wait take no lock.
 #ifndef MCP_TRANSPORTS_LOOPBACK_MAILBOX_H_
 #define MCP_TRANSPORTS_LOOPBACK_MAILBOX_H_
 
+#include <semaphore.h>
+
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -37,6 +38,11 @@ class LoopbackMailbox {
   // Peers that may wait for kIncoming to be polled.
   static constexpr size_t kBacklogMax = 1024;
 
+  LoopbackMailbox() { sem_init(&wakes_, 0, 0); }
+  ~LoopbackMailbox() { sem_destroy(&wakes_); }
+  LoopbackMailbox(const LoopbackMailbox&) = delete;
+  LoopbackMailbox& operator=(const LoopbackMailbox&) = delete;
+
   // The end must have won its `scheduled` flag, so that it is in one list only.
   void Push(LoopbackEnd* end);
   absl::Status Offer(std::string listener, std::unique_ptr<PendingConnection> pending);
@@ -59,8 +65,9 @@ class LoopbackMailbox {
   std::atomic<size_t> incoming_count_{0};
   std::atomic<bool> woken_{false};
   std::atomic<bool> sleeping_{false};
-  std::mutex mutex_;
-  std::condition_variable condition_;
+  sem_t wakes_;
+  SystemClock system_clock_;
+  std::mutex mutex_;  // of incoming_
   std::deque<std::pair<std::string, std::unique_ptr<PendingConnection>>> incoming_;
 };
 
