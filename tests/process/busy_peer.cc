@@ -33,8 +33,8 @@ BusyTraffic::BusyTraffic(Session* session, Region* region, std::function<void()>
 
 void BusyTraffic::Start(const RemoteRegion& remote) {
   remote_ = remote;
-  for (const Kind kind : {Kind::kReceiveSmall, Kind::kReceiveLarge, Kind::kPut, Kind::kGet, Kind::kSendSmall,
-                          Kind::kSendLarge}) {
+  for (const Kind kind :
+       {Kind::kReceiveSmall, Kind::kReceiveLarge, Kind::kPut, Kind::kGet, Kind::kSendSmall, Kind::kSendLarge}) {
     Post(kind);
   }
 }
@@ -114,7 +114,8 @@ int RunBusy(char** argv) {
   const auto sent = session->Send(kGreetingTag, greeting->Part(0, text.size()), [](Result) {});
   if (!sent.ok()) return Fail("greeting", sent.status());
   traffic.Start(*remote);
-  if (!ended.WaitForNotificationWithTimeout(kPatience)) return Fail("the session", absl::DeadlineExceededError("lives"));
+  if (!ended.WaitForNotificationWithTimeout(kPatience))
+    return Fail("the session", absl::DeadlineExceededError("lives"));
   std::printf("ended %s\n", why.ToString().c_str());
   std::fflush(stdout);
   return 0;

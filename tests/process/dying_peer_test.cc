@@ -40,9 +40,9 @@ class DyingPeer : public HostileFixture, public testing::WithParamInterface<Tran
     busy_region_ = *std::move(region);
     const auto remote = busy_region_.Export();
     ASSERT_TRUE(remote.ok()) << remote.status();
-    child_ = std::make_unique<Child>(std::vector<std::string>{
-        "busy", door(), GetParam() == TransportKind::kTcpEpoll ? "epoll" : "io_uring",
-        absl::BytesToHexString(remote->Serialize()), "5000"});
+    child_ = std::make_unique<Child>(
+        std::vector<std::string>{"busy", door(), GetParam() == TransportKind::kTcpEpoll ? "epoll" : "io_uring",
+                                 absl::BytesToHexString(remote->Serialize()), "5000"});
     ASSERT_TRUE(child_->started());
     visitor_ = AwaitVisitor(1);
     ASSERT_NE(visitor_, nullptr);
@@ -99,7 +99,8 @@ TEST_P(DyingPeer, KilledIsAnErrorAtOnce) {
   MeetChild();
   if (HasFatalFailure() || IsSkipped()) return;
   child_->Signal(SIGKILL);
-  ExpectEndWithin(kSlackNs);
+  const absl::Status end = ExpectEndWithin(kSlackNs);
+  EXPECT_FALSE(absl::StrContains(end.message(), "no sign of life")) << "only the timeout told: " << end;
   const int status = child_->Wait(kPatienceNs);
   EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "the child ended by itself: " << status;
   ExpectUntouchedSince();

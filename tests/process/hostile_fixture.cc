@@ -25,9 +25,9 @@ bool HostileFixture::Open(TransportKind kind, int rails, std::chrono::millisecon
   auto registered = engine_->Register(memory_.data(), memory_.size());
   if (!registered.ok()) return false;
   region_ = *std::move(registered);
-  for (const auto& [access, key] : {std::pair(RemoteAccess::kReadWrite, &key_),
-                                    std::pair(RemoteAccess::kRead, &read_only_key_),
-                                    std::pair(RemoteAccess::kWrite, &write_only_key_)}) {
+  for (const auto& [access, key] :
+       {std::pair(RemoteAccess::kReadWrite, &key_), std::pair(RemoteAccess::kRead, &read_only_key_),
+        std::pair(RemoteAccess::kWrite, &write_only_key_)}) {
     const auto remote = region_.Export(access);
     if (!remote.ok()) return false;
     *key = KeyOf(*remote);

@@ -22,11 +22,12 @@
 namespace mcp::internal {
 namespace {
 
-constexpr uint64_t kTargetBytes = kMiB;
+constexpr uint64_t kTargetBytes = 3 * kMiB;
 constexpr uint64_t kMessageBytes = 4 * kMiB;
 constexpr uint64_t kTag = 3;
 constexpr uint64_t kPatternSeed = 21;
 constexpr int kRounds = 25;
+constexpr int kCancelRoundsMax = 1000;
 constexpr std::byte kMark{0x99};
 
 class MemoryRace : public testing::TestWithParam<TransportKind> {
@@ -54,17 +55,17 @@ class MemoryRace : public testing::TestWithParam<TransportKind> {
     world_.reset();
   }
 
-  // Operations of one size on the remote region, each posting the next, until one fails.
+  // An operation that posts itself again until it fails. Each has a place of its own at both ends: bytes that change on
+  // their way do not verify.
   struct Hail {
     MemoryRace* test;
     bool get;
     uint64_t bytes;
+    uint64_t offset;
     RemoteRegion remote;
-    Random random{1};
 
     void Post() {
-      const uint64_t offset = random.Below(kTargetBytes - bytes + 1);
-      const Slice local = test->near_.Part(get ? 2 * kTargetBytes : offset, bytes);
+      const Slice local = test->near_.Part(offset, bytes);
       test->open_.fetch_add(1);
       Completion next = [this](Result result) {
         if (result.status.ok()) test->completed_.fetch_add(1);
@@ -104,14 +105,16 @@ TEST_P(MemoryRace, ARegionIsDestroyedUnderAHail) {
     const auto remote = region->Export();
     ASSERT_TRUE(remote.ok()) << remote.status();
     std::vector<Hail> hails;
-    for (const uint64_t bytes : {uint64_t{64}, 4 * kKiB, 100 * kKiB, 800 * kKiB}) {
-      for (const bool get : {false, true}) hails.push_back({this, get, bytes, *remote, random.Fork()});
+    uint64_t offset = 0;
+    for (const uint64_t bytes : {uint64_t{64}, uint64_t{64}, 4 * kKiB, 100 * kKiB, 100 * kKiB, 800 * kKiB}) {
+      for (const bool get : {false, true}) {
+        hails.push_back({this, get, bytes, offset, *remote});
+        offset += bytes;
+      }
     }
+    ASSERT_LE(offset, kTargetBytes);
     const uint64_t wanted = completed_.load() + random.Below(200);
-    for (Hail& hail : hails) {
-      hail.Post();
-      hail.Post();
-    }
+    for (Hail& hail : hails) hail.Post();
     ASSERT_TRUE(world_->Drive([&] { return completed_.load() >= wanted; }));
     *region = Region();
     EXPECT_EQ(memory->Touched(), "");
@@ -134,7 +137,8 @@ TEST_P(MemoryRace, AReceiveIsCancelledWhileItsTilesArrive) {
   ASSERT_TRUE(region.ok()) << region.status();
   int cancelled = 0;
   int whole = 0;
-  for (int round = 0; round < 2 * kRounds; ++round) {
+  // How many are caught in the middle is a matter of timing.
+  for (int round = 0; round < 2 * kRounds || (cancelled < 3 && round < kCancelRoundsMax); ++round) {
     SCOPED_TRACE(round);
     std::fill_n(memory.data(), memory.size(), std::byte{0});
     std::atomic<int> outcome{0};  // of the receive: an absl::StatusCode plus one
@@ -179,14 +183,12 @@ TEST_P(MemoryRace, AReceiveIsCancelledWhileItsTilesArrive) {
     EXPECT_TRUE(ends_.client.status().ok() && ends_.server.status().ok()) << ends_.client.status();
   }
   std::printf("%d receives cancelled in the middle, %d came whole\n", cancelled, whole);
-  EXPECT_GT(cancelled, 0);
+  EXPECT_GE(cancelled, 3);
 }
 
-INSTANTIATE_TEST_SUITE_P(Every, MemoryRace,
-                         testing::Values(TransportKind::kTcpIoUring, TransportKind::kTcpEpoll, TransportKind::kLoopback),
-                         [](const testing::TestParamInfo<TransportKind>& param) {
-                           return std::string(TransportKindName(param.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Every, MemoryRace, testing::Values(TransportKind::kTcpIoUring, TransportKind::kTcpEpoll, TransportKind::kLoopback),
+    [](const testing::TestParamInfo<TransportKind>& param) { return std::string(TransportKindName(param.param)); });
 
 }  // namespace
 }  // namespace mcp::internal

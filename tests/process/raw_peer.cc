@@ -64,7 +64,7 @@ bool SendAll(int fd, absl::Span<const std::byte> bytes) {
   return true;
 }
 
-bool AwaitEnd(int fd, int64_t bound_ns) {
+bool AwaitHangup(int fd, int64_t bound_ns) {
   SystemClock clock;
   const int64_t deadline_ns = clock.NowNs() + bound_ns;
   std::byte dropped[4096];
@@ -186,6 +186,7 @@ bool RawPeer::Next(Frame* frame) {
     }
     size_t header_bytes = 0;
     if (DecodeFrame({tcp.body, tcp.body_bytes}, frame, &header_bytes) != FrameFault::kNone) return false;
+    body.assign(tcp.body + header_bytes, tcp.body + tcp.body_bytes);
     if (IsSequenced(frame->type)) heard = frame->sequence + 1;
     return true;
   }
@@ -214,8 +215,9 @@ std::vector<std::byte> SealedHeader(const Frame& frame) {
 
 void Reseal(std::vector<std::byte>* header) {
   StoreLittleEndian<uint32_t>(header->data() + 4, 0);
-  StoreLittleEndian<uint32_t>(header->data() + 4, static_cast<uint32_t>(SeededChecksum(header->data() + 8, header->size() - 8,
-                                                             LoadLittleEndian<uint32_t>(header->data()))));
+  StoreLittleEndian<uint32_t>(header->data() + 4,
+                              static_cast<uint32_t>(SeededChecksum(header->data() + 8, header->size() - 8,
+                                                                   LoadLittleEndian<uint32_t>(header->data()))));
 }
 
 Hello GoodHello() {

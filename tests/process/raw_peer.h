@@ -21,7 +21,7 @@ int DialTcp(absl::string_view address);
 // Everything, or false.
 bool SendAll(int fd, absl::Span<const std::byte> bytes);
 // Whether the other side ends the connection within the bound. Reads and drops what comes before.
-bool AwaitEnd(int fd, int64_t bound_ns);
+bool AwaitHangup(int fd, int64_t bound_ns);
 
 class RawPeer {
  public:
@@ -49,16 +49,17 @@ class RawPeer {
   bool WriteHeader(uint64_t key, uint64_t offset, uint64_t length, absl::Span<const std::byte> header);
   bool SendControl(absl::Span<const std::byte> bytes) { return SendAll(control_, bytes); }
 
-  // The next session frame of the peer; false at the end of the connection or the bound.
+  // The next session frame of the peer, and its payload; false at the end of the connection or the bound.
   bool Next(Frame* frame);
   // The next frame of that type; acknowledges what comes before.
   bool Await(FrameType type, Frame* frame);
   // Acknowledges everything heard so far.
   bool Acknowledge();
-  bool AwaitEnd(int64_t bound_ns) { return mcp::internal::AwaitEnd(control_, bound_ns); }
+  bool AwaitEnd(int64_t bound_ns) { return AwaitHangup(control_, bound_ns); }
 
   uint32_t sequence = 0;
-  uint32_t heard = 0;  // the next sequence that the peer will send
+  uint32_t heard = 0;           // the next sequence that the peer will send
+  std::vector<std::byte> body;  // of the frame that came last
   // The peer's last words, if it had any.
   std::string goodbye;
 

@@ -15,19 +15,28 @@ absl::Span<std::byte> All(const Region& region) { return {region.data(), region.
 }  // namespace
 
 Witness::Witness(EngineWorld* world, Engine* own, Engine* observed) : world_(world) {
-  if (own == nullptr || observed == nullptr) return Note("no engine");
-  if (!world->Connect(own, observed, {}, &ends_)) return Note(ends_.status.ToString());
+  const absl::Status prepared = Prepare(own, observed);
+  if (!prepared.ok()) {
+    Note(prepared.ToString());
+    return;
+  }
+  idle_ = false;
+  StartRound();
+}
+
+absl::Status Witness::Prepare(Engine* own, Engine* observed) {
+  if (own == nullptr || observed == nullptr) return absl::InternalError("no engine");
+  if (!world_->Connect(own, observed, {}, &ends_)) return ends_.status;
   for (const auto& [region, engine] : {std::pair(&near_, own), std::pair(&returned_, own), std::pair(&far_, observed),
                                        std::pair(&received_, observed)}) {
     auto allocated = engine->Allocate(kSmall + kLarge);
-    if (!allocated.ok()) return Note(allocated.status().ToString());
+    if (!allocated.ok()) return allocated.status();
     *region = *std::move(allocated);
   }
   auto remote = far_.Export();
-  if (!remote.ok()) return Note(remote.status().ToString());
+  if (!remote.ok()) return remote.status();
   remote_ = *remote;
-  idle_ = false;
-  StartRound();
+  return absl::OkStatus();
 }
 
 Witness::~Witness() {

@@ -31,6 +31,7 @@ class Witness {
   static constexpr uint64_t kSmall = 700;
   static constexpr uint64_t kLarge = 300'000;
 
+  absl::Status Prepare(Engine* own, Engine* observed);
   void StartRound();
   void Put(uint64_t offset, uint64_t length);
   void Get();
