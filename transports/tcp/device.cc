@@ -10,8 +10,9 @@
 namespace mcp::internal {
 namespace {
 
-// Payload up to here is cheaper inside a message: it saves the peer a receive and costs it a copy.
-constexpr uint32_t kEagerBytesMax = 16 * 1024;
+// Payload up to here is better inside a message: it saves the peer a receive and costs it a copy. Writes of 16 KiB were
+// a tenth faster than messages even before that copy, those of 4 KiB a little slower.
+constexpr uint32_t kEagerBytesMax = 8 * 1024;
 // Listeners, candidates and connections' two sockets.
 constexpr uint32_t kSpareSockets = 64;
 

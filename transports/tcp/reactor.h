@@ -41,7 +41,8 @@ struct OperationResult {
   int32_t result = 0;   // bytes, 0 for the end of the stream, or a negative errno
 };
 
-// The lane's receive buffers: enough for the kernel to be ahead while the lane works, few enough to stay in L2.
+// The lane's receive buffers: enough for the kernel to be ahead while the lane works, few enough to stay in L2. Smaller
+// ones cost more rounds in the kernel (4 KiB messages: a fifth slower with 16 KiB), larger ones gained nothing.
 inline constexpr uint32_t kReceiveBufferBytes = 64 * 1024;
 inline constexpr uint32_t kReceiveBuffers = 16;  // a power of two
 

@@ -335,5 +335,47 @@ TEST_P(TcpTransportTest, WakeEndsAWait) {
   EXPECT_LT(waits, 10);
 }
 
+// More than there are receive buffers, all at once.
+TEST_P(TcpTransportTest, ManyConnectionsShareALane) {
+  constexpr uint32_t kConnections = 150;
+  constexpr int kMessagesEach = 20;
+  TestPair pair(config_);
+  pair.ConnectPair();
+  std::vector<ConnectionId> ids = {pair.client_id};
+  for (uint32_t i = 1; i < kConnections; ++i) {
+    auto id = pair.client.transport().Connect(pair.address, {}, nullptr, pair.client.now_ns() + 5'000'000'000);
+    ASSERT_TRUE(id.ok()) << id.status();
+    ids.push_back(*id);
+  }
+  size_t accepted = 1;
+  ASSERT_TRUE(pair.Until([&] {
+    for (auto& pending : pair.server.pending()) {
+      EXPECT_TRUE(pair.server.transport().Accept(std::move(pending), {}, nullptr).ok());
+      ++accepted;
+    }
+    pair.server.pending().clear();
+    return accepted == kConnections && pair.client.CountOf(Event::Kind::kConnected) == kConnections - 1;
+  }));
+  std::string region(1 << 20, 'x');
+  auto key = pair.server.regions().Insert(reinterpret_cast<std::byte*>(region.data()), region.size(),
+                                          kAccessRemoteWrite, nullptr);
+  const std::string payload = Pattern(4096, 5);
+  for (int message = 0; message < kMessagesEach; ++message) {
+    for (const ConnectionId id : ids) {
+      const std::string text = absl::StrCat(message);
+      WorkRequest work = TestPair::Message(id, text, payload);
+      if (message % 2 == 1) work = TestPair::Write(id, text, payload, *key, id * 4096);
+      ASSERT_EQ(pair.client.transport().Post({work}), 1u);
+    }
+  }
+  ASSERT_TRUE(pair.Until([&] { return pair.server.seen().size() == kConnections * kMessagesEach; }));
+  std::vector<int> next(kConnections, 0);
+  for (const SeenEvent& event : pair.server.seen()) {
+    const int expected = next[event.connection]++;
+    EXPECT_EQ(event.data, expected % 2 == 0 ? absl::StrCat(expected) + payload : absl::StrCat(expected));
+  }
+  for (const ConnectionId id : ids) EXPECT_LT(pair.client.transport().MemoryBytes(id), 8192u);
+}
+
 }  // namespace
 }  // namespace mcp::internal
