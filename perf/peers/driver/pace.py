@@ -2,7 +2,7 @@
 from . import model
 from .model import Work
 
-_ITERATIONS_MIN, _ITERATIONS_MAX = 4, 20_000_000
+_ITERATIONS_MIN, _ITERATIONS_MAX = 2, 20_000_000
 _LATENCY_GUESS_S = 20e-6
 _BYTES_PER_S_GUESS, _OPERATIONS_PER_S_GUESS = 1.0e9, 200_000
 _SHORT, _TRIES = 0.3, 3  # a measurement shorter than this share of what was wanted is repeated, so many times
@@ -18,7 +18,7 @@ class Pace:
     def work(self, path, row, size):
         rate = self._rates.get((path.name, row, size)) or _guess(row.test, size)
         iterations = int(min(max(rate * self._seconds, _ITERATIONS_MIN), _ITERATIONS_MAX))
-        warmup = max(2, int(iterations * _WARMUP_SHARE))
+        warmup = max(1, int(iterations * _WARMUP_SHARE))
         self._port = 20000 + (self._port - 20000 + 2) % 10000  # two: a program may use the next one too
         return Work(size, self._seconds, iterations, warmup, self._port)
 

@@ -31,7 +31,7 @@ class PaceTest(unittest.TestCase):
 
     def test_always_some_operations_and_a_warmup(self):
         work = pace.Pace(0.01).work(self.path, self.row, 256 << 20)
-        self.assertEqual((work.iterations, work.warmup), (4, 2))
+        self.assertEqual((work.iterations, work.warmup), (2, 1))
 
 
 class PlanTest(unittest.TestCase):
