@@ -108,7 +108,7 @@ bool TcpTransport::PumpPages(Connection& connection) {
     if (connection.pipe == nullptr) return false;
   }
   PagePipe& pipe = *connection.pipe;
-  SigpipeHeld sigpipe;
+  const SigpipeHeld sigpipe;
   int64_t result = 0;
   for (uint64_t moved = 0; moved < kPumpBytesMax; moved += static_cast<uint64_t>(result)) {
     if (pipe.bytes() == 0) {
@@ -127,7 +127,6 @@ bool TcpTransport::PumpPages(Connection& connection) {
     connection.data.awaiting = true;
     reactor_->AwaitReady(connection.data.id, POLLOUT);
   } else if (result <= 0) {
-    if (result == -EPIPE) sigpipe.MarkRaised();
     BeginClose(connection,
                ErrnoStatus(result == 0 ? EPIPE : static_cast<int>(-result), "tcp: send payload by reference"));
   } else {

@@ -91,7 +91,8 @@ SigpipeHeld::SigpipeHeld() {
 }
 
 SigpipeHeld::~SigpipeHeld() {
-  if (raised_ && sigismember(&before_, SIGPIPE) == 0) {
+  // It may have been raised by a splice that moved something, too; one that was pending before would be blocked before.
+  if (sigismember(&before_, SIGPIPE) == 0) {
     const sigset_t sigpipe = SigpipeOnly();
     const timespec at_once = {};
     while (sigtimedwait(&sigpipe, nullptr, &at_once) < 0 && errno == EINTR) {

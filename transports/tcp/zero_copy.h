@@ -65,11 +65,8 @@ class SigpipeHeld {
   SigpipeHeld(const SigpipeHeld&) = delete;
   SigpipeHeld& operator=(const SigpipeHeld&) = delete;
 
-  void MarkRaised() { raised_ = true; }
-
  private:
   sigset_t before_;
-  bool raised_ = false;
 };
 
 }  // namespace mcp::internal
