@@ -9,6 +9,7 @@ from .model import MeasurementError, format_size
 
 FILE = pathlib.Path(__file__).resolve().parents[1] / 'tuned.json'
 _REPEATS = 3
+_PROMISING = 0.7  # of the best; what is below after the first repeat is not tried again
 
 
 def key(row, size):
@@ -37,14 +38,24 @@ class Settings:
         self._file.write_text('{\n' + ',\n'.join(lines) + '\n}\n')
 
 
-def best(bandwidths):
-    """`bandwidths`: {(candidate, path): [samples]}. The candidate whose medians have the greatest geometric mean."""
+def _scores(bandwidths):
+    """Geometric means over the paths of the medians of {(candidate, path): [samples]}, of those that did all paths."""
     medians = collections.defaultdict(list)
     for (candidate, _), samples in bandwidths.items():
         medians[candidate].append(math.log(statistics.median(samples)))
     paths = max(len(logs) for logs in medians.values())
-    complete = {candidate: logs for candidate, logs in medians.items() if len(logs) == paths}
-    return max(complete, key=lambda candidate: sum(complete[candidate]))
+    return {candidate: math.exp(sum(logs) / paths) for candidate, logs in medians.items() if len(logs) == paths}
+
+
+def best(bandwidths):
+    scores = _scores(bandwidths)
+    return max(scores, key=scores.get)
+
+
+def promising(bandwidths):
+    """The candidates that are not far behind."""
+    scores = _scores(bandwidths)
+    return {candidate for candidate, score in scores.items() if score >= _PROMISING * max(scores.values())}
 
 
 def tune(plan, pace, settings, say):
@@ -55,17 +66,25 @@ def tune(plan, pace, settings, say):
         if len(candidates) < 2 or row.test == 'get_bw' or key(row, size) in tried:
             continue
         tried.add(key(row, size))
-        bandwidths = collections.defaultdict(list)
-        for _ in range(_REPEATS):
-            for path in plan.paths:
-                for index, candidate in enumerate(candidates):
-                    try:
-                        sample = pace.measure(peer, path, row, candidate, size)
-                        bandwidths[index, path.name].append(sample.bandwidth)
-                    except MeasurementError as error:
-                        say(f'{row.name} {row.test} {format_size(size)} {candidate}: {error}')
+        bandwidths = _try_all(peer, row, size, plan.paths, pace, say)
         if bandwidths:
             chosen = candidates[best(bandwidths)]
             settings.choose(row, size, chosen)
             settings.write()
             say(f'{row.peer} {row.test} {format_size(size)}: {chosen}')
+
+
+def _try_all(peer, row, size, paths, pace, say):
+    bandwidths = collections.defaultdict(list)
+    candidates = peer.candidates(row, size)
+    alive = set(range(len(candidates)))
+    for _ in range(_REPEATS):
+        for path in paths:
+            for index in sorted(alive):
+                try:
+                    sample = pace.measure(peer, path, row, candidates[index], size)
+                    bandwidths[index, path.name].append(sample.bandwidth)
+                except MeasurementError as error:
+                    say(f'{path.name} {row.name} {row.test} {format_size(size)} {candidates[index]}: {error}')
+        alive = promising(bandwidths) if bandwidths else alive
+    return bandwidths

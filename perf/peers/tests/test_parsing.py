@@ -19,12 +19,18 @@ def mcp_document(**changes):
 
 class UcxTest(unittest.TestCase):
     def test_reads_percentile_and_rate(self):
-        self.assertEqual(ucx.parse(UCX), {'latency': 3.19, 'rate': 373503.0})
+        values = ucx.parse(UCX, 64)
+        self.assertEqual(values['latency'], 3.19)
+        self.assertAlmostEqual(values['rate'], 373503, delta=100)
+
+    def test_few_operations_a_second_are_not_rounded(self):
+        line = '2,700000.0,700000.0,700000.0,365.71,365.71,1,1'
+        self.assertAlmostEqual(ucx.parse(line, 256 << 20)['rate'], 1.4286, places=3)
 
     def test_no_figures(self):
-        for text in ('', 'UCX ERROR no such device\n', UCX.splitlines()[0], UCX.replace('373503', '0')):
+        for text in ('', 'UCX ERROR no such device\n', UCX.splitlines()[0], UCX.replace('22.80', '0.00')):
             with self.assertRaises(MeasurementError):
-                ucx.parse(text)
+                ucx.parse(text, 64)
 
 
 class Iperf3Test(unittest.TestCase):

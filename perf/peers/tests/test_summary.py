@@ -126,6 +126,10 @@ class TuningTest(unittest.TestCase):
                    (1, 'loopback'): [3, 3, 3], (1, 'veth'): [2, 2, 2]}
         self.assertEqual(tuning.best(samples), 1)
 
+    def test_what_is_far_behind_is_dropped(self):
+        samples = {(0, 'loopback'): [10], (1, 'loopback'): [8], (2, 'loopback'): [2]}
+        self.assertEqual(tuning.promising(samples), {0, 1})
+
     def test_a_candidate_that_failed_on_a_path_is_out(self):
         self.assertEqual(tuning.best({(0, 'loopback'): [9], (1, 'loopback'): [1], (1, 'veth'): [1]}), 1)
 
