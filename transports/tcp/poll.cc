@@ -109,14 +109,20 @@ void TcpTransport::MarkReady(Connection& connection) {
 
 void TcpTransport::DeliverReady() {
   delivering_.swap(ready_);
+  Connection* unfinished = nullptr;
   for (const ConnectionId id : delivering_) {
     Connection& connection = *connections_[id];
     if (!connection.ready) continue;
     connection.ready = false;
     if (connection.state != Connection::State::kOpen) continue;
-    // Those that did not fit into the events keep their place for the next round.
-    if (!Deliver(connection)) MarkReady(connection);
+    if (unfinished != nullptr) {
+      MarkReady(connection);
+    } else if (!Deliver(connection)) {
+      unfinished = &connection;
+    }
   }
+  // The events are full: who filled them comes last in the next round.
+  if (unfinished != nullptr) MarkReady(*unfinished);
   delivering_.clear();
 }
 

@@ -377,5 +377,24 @@ TEST_P(TcpTransportTest, ManyConnectionsShareALane) {
   for (const ConnectionId id : ids) EXPECT_LT(pair.client.transport().MemoryBytes(id), 8192u);
 }
 
+// Events that are always full must not be one connection's alone.
+TEST_P(TcpTransportTest, ABusyConnectionLeavesRoomForOthers) {
+  TestPair pair(config_);
+  pair.ConnectPair();
+  const ConnectionId busy = pair.server_id;
+  const ConnectionId busy_client = pair.client_id;
+  pair.ConnectPair("[::1]");
+  const std::string text = "x";
+  constexpr size_t kFlood = 5000;
+  for (size_t i = 0; i < kFlood; ++i) {
+    ASSERT_EQ(pair.client.transport().Post({TestPair::Message(busy_client, text, "")}), 1u);
+  }
+  ASSERT_EQ(pair.client.transport().Post({TestPair::Message(pair.client_id, text, "")}), 1u);
+  ASSERT_TRUE(pair.Until([&] { return pair.server.seen().size() >= kFlood + 1; }, /*events_max=*/2));
+  size_t before = 0;
+  while (pair.server.seen()[before].connection == busy) ++before;
+  EXPECT_LT(before, kFlood / 2);
+}
+
 }  // namespace
 }  // namespace mcp::internal
