@@ -53,8 +53,9 @@ class LoopbackPipe {
 
   // The oldest parcel that was signaled and consumed, or null. Reap it when its kSent has been reported.
   const LoopbackParcel* NextSent() {
-    SkipUnsignaled();
-    return reaped_ == consumed_.load(std::memory_order_acquire) ? nullptr : &parcels_[reaped_ & mask_];
+    // One reading of consumed_: what the consumer finishes meanwhile has not been looked at for its signal.
+    const uint64_t consumed = SkipUnsignaled();
+    return reaped_ == consumed ? nullptr : &parcels_[reaped_ & mask_];
   }
   void Reap() { ++reaped_; }
 
@@ -88,9 +89,11 @@ class LoopbackPipe {
   LoopbackParcel* Slot(const std::atomic<uint64_t>& at) {
     return &parcels_[at.load(std::memory_order_relaxed) & mask_];
   }
-  void SkipUnsignaled() {
+  // Returns how far it looked.
+  uint64_t SkipUnsignaled() {
     const uint64_t consumed = consumed_.load();
     while (reaped_ != consumed && !parcels_[reaped_ & mask_].signaled) ++reaped_;
+    return consumed;
   }
 
   const std::unique_ptr<LoopbackParcel[]> parcels_;
