@@ -5,16 +5,17 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include <chrono>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <future>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
-#include "absl/synchronization/notification.h"
-#include "absl/time/time.h"
 #include "tests/process/child.h"
 #include "tests/support/pattern.h"
 
@@ -24,7 +25,7 @@ namespace {
 constexpr uint64_t kSmallTag = 1;
 constexpr uint64_t kLargeTag = 2;
 constexpr uint64_t kSmallBytes = 700;
-const absl::Duration kPatience = absl::Seconds(60);
+constexpr std::chrono::seconds kPatience{60};
 
 }  // namespace
 
@@ -104,19 +105,17 @@ int RunBusy(char** argv) {
   if (!greeting.ok()) return Fail("allocate", greeting.status());
   const std::string text = own->Serialize();
   std::memcpy(greeting->data(), text.data(), text.size());
-  absl::Notification ended;
-  absl::Status why;
-  session->OnEnd([&](absl::Status status) {
-    why = std::move(status);
-    ended.Notify();
-  });
+  std::promise<absl::Status> ended;
+  std::future<absl::Status> why = ended.get_future();
+  session->OnEnd([&](absl::Status status) { ended.set_value(std::move(status)); });
   BusyTraffic traffic(&*session, &*region, [] {});
   const auto sent = session->Send(kGreetingTag, greeting->Part(0, text.size()), [](Result) {});
   if (!sent.ok()) return Fail("greeting", sent.status());
   traffic.Start(*remote);
-  if (!ended.WaitForNotificationWithTimeout(kPatience))
+  if (why.wait_for(kPatience) != std::future_status::ready) {
     return Fail("the session", absl::DeadlineExceededError("lives"));
-  std::printf("ended %s\n", why.ToString().c_str());
+  }
+  std::printf("ended %s\n", why.get().ToString().c_str());
   std::fflush(stdout);
   return 0;
 }
@@ -136,33 +135,27 @@ bool RefuseIoUring(unsigned error) {
 // Both ends in this process: puts a pattern and gets it back.
 absl::Status MoveVerifiedBytes(Engine& engine, std::string* device) {
   constexpr uint64_t kBytes = 3 << 20;
-  absl::Notification accepted;
-  Session server;
-  auto listener = engine.Listen("127.0.0.1:0", {}, [&](Session session) {
-    server = std::move(session);
-    accepted.Notify();
-  });
+  std::promise<Session> accepted;
+  std::future<Session> server = accepted.get_future();
+  auto listener = engine.Listen("127.0.0.1:0", {}, [&](Session session) { accepted.set_value(std::move(session)); });
   if (!listener.ok()) return listener.status();
   auto session = engine.Connect(listener->address());
   if (!session.ok()) return session.status();
-  if (!accepted.WaitForNotificationWithTimeout(kPatience)) return absl::DeadlineExceededError("not accepted");
+  if (server.wait_for(kPatience) != std::future_status::ready) return absl::DeadlineExceededError("not accepted");
   auto region = engine.Allocate(3 * kBytes);
   if (!region.ok()) return region.status();
   const auto remote = region->Export();
   if (!remote.ok()) return remote.status();
   FillPattern({region->data(), kBytes}, 11);
   for (const bool get : {false, true}) {
-    absl::Notification done;
-    absl::Status status;
-    Completion completion = [&](Result result) {
-      status = result.status;
-      done.Notify();
-    };
+    std::promise<absl::Status> completed;
+    std::future<absl::Status> outcome = completed.get_future();
+    Completion completion = [&](Result result) { completed.set_value(result.status); };
     const auto started = get ? session->Get(region->Part(2 * kBytes, kBytes), *remote, kBytes, std::move(completion))
                              : session->Put(region->Part(0, kBytes), *remote, kBytes, std::move(completion));
     if (!started.ok()) return started.status();
-    if (!done.WaitForNotificationWithTimeout(kPatience)) return absl::DeadlineExceededError("not completed");
-    if (!status.ok()) return status;
+    if (outcome.wait_for(kPatience) != std::future_status::ready) return absl::DeadlineExceededError("not completed");
+    if (absl::Status status = outcome.get(); !status.ok()) return status;
   }
   const std::string wrong = PatternMismatch({region->data() + 2 * kBytes, kBytes}, 11);
   if (!wrong.empty()) return absl::DataLossError(wrong);
