@@ -189,7 +189,8 @@ void Lane::RemoveRailOnLane(Rail* rail) {
 }
 
 void Lane::MarkDirtyOnLane(Rail* rail) {
-  if (std::exchange(rail->dirty, true)) return;
+  // A rail that is down has nothing to send, and may be gone before the next flush.
+  if (rail->state() == Rail::State::kDown || std::exchange(rail->dirty, true)) return;
   dirty_.push_back(rail);
 }
 

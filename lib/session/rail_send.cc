@@ -28,6 +28,8 @@ absl::Status Revoked() { return absl::CancelledError("the receiver took its buff
 }  // namespace
 
 void Rail::EnqueueOnLane(Operation* operation) {
+  // A frame about something that was withdrawn while the session ended: there is nobody to tell.
+  if (state_ == State::kDown) return session_.FinishOperation(*this, operation, session_.status());
   if (operation->deadline_ns != 0) WatchDeadlines(operation->deadline_ns);
   pending_.PushBack(operation);
   lane_.MarkDirtyOnLane(this);
