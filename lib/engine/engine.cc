@@ -52,12 +52,12 @@ absl::StatusOr<Session> Engine::Connect(absl::string_view address, const Session
 }
 
 void Engine::ConnectAsync(absl::string_view address, const SessionOptions& options, ConnectCallback callback) {
-  impl_->ConnectAsync(address, options,
-                      [callback = std::move(callback)](
-                          absl::StatusOr<std::shared_ptr<internal::SessionImpl>> session) mutable {
-                        if (!session.ok()) return std::move(callback)(session.status());
-                        std::move(callback)(Session(*std::move(session)));
-                      });
+  impl_->ConnectAsync(
+      address, options,
+      [callback = std::move(callback)](absl::StatusOr<std::shared_ptr<internal::SessionImpl>> session) mutable {
+        if (!session.ok()) return std::move(callback)(session.status());
+        std::move(callback)(Session(*std::move(session)));
+      });
 }
 
 absl::StatusOr<Listener> Engine::Listen(absl::string_view address, const SessionOptions& options,

@@ -39,9 +39,9 @@ namespace mcp::internal {
 
 // What makes an engine deterministic, or observable, in tests. Left empty, each has its real counterpart.
 struct EngineDependencies {
-  Clock* clock = nullptr;             // outlives the engine
-  std::optional<uint64_t> seed;       // of keys and tokens; else from the system's entropy
-  Logger* logger = nullptr;           // outlives the engine
+  Clock* clock = nullptr;        // outlives the engine
+  std::optional<uint64_t> seed;  // of keys and tokens; else from the system's entropy
+  Logger* logger = nullptr;      // outlives the engine
   // Used in place of EngineOptions::transports; outlives the engine.
   TransportProvider* provider = nullptr;
 };

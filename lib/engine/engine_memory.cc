@@ -31,9 +31,10 @@ void EngineImpl::Recycle(RegionImpl* region) {
 
 absl::StatusOr<Region> EngineImpl::Register(void* data, uint64_t size, const RegionOptions& options) {
   if (data == nullptr || size == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("register: ", size, " bytes at ", data == nullptr ? "null" : "data"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("register: ", size, " bytes at ", data == nullptr ? "null" : "data"));
   }
-  absl::AnyInvocable<void() &&> release = [] {};
+  absl::AnyInvocable<void()&&> release = [] {};
   if (options.pin) {
     MCP_ASSIGN_OR_RETURN(Registration pinned, pinned_.Acquire(data, size));
     release = [pinned = std::move(pinned)] {};

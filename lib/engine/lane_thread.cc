@@ -8,8 +8,7 @@
 
 namespace mcp::internal {
 
-LaneThread::LaneThread(Lane& lane, int64_t spin_ns)
-    : lane_(lane), spin_ns_(spin_ns), thread_([this] { Drive(); }) {}
+LaneThread::LaneThread(Lane& lane, int64_t spin_ns) : lane_(lane), spin_ns_(spin_ns), thread_([this] { Drive(); }) {}
 
 LaneThread::~LaneThread() {
   stopping_.store(true, std::memory_order_release);

@@ -29,8 +29,8 @@ absl::Status CheckRemote(const RemoteRegion& remote, uint64_t offset, uint64_t l
   }
   const auto wanted = static_cast<uint32_t>(access);
   if ((static_cast<uint32_t>(remote.access()) & wanted) != wanted) {
-    return absl::InvalidArgumentError(absl::StrCat("the remote region was not exported for ",
-                                                   access == RemoteAccess::kRead ? "reading" : "writing"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the remote region was not exported for ", access == RemoteAccess::kRead ? "reading" : "writing"));
   }
   return absl::OkStatus();
 }
@@ -77,8 +77,7 @@ absl::StatusOr<OperationId> Session::Send(uint64_t tag, Slice local, Completion 
   return impl_->Send(tag, LocalOf(local), std::move(completion), options);
 }
 
-absl::StatusOr<OperationId> Session::Receive(uint64_t tag, Slice local, Completion completion,
-                                             ReceiveOptions options) {
+absl::StatusOr<OperationId> Session::Receive(uint64_t tag, Slice local, Completion completion, ReceiveOptions options) {
   if (absl::Status checked = CheckSlice(local); !checked.ok()) return checked;
   return impl_->Receive(tag, LocalOf(local), std::move(completion), options);
 }

@@ -184,9 +184,7 @@ void Lane::AddRailOnLane(Rail* rail) {
   TickByOnLane(now_ns_);
 }
 
-void Lane::RemoveRailOnLane(Rail* rail) {
-  rails_.erase(std::remove(rails_.begin(), rails_.end(), rail), rails_.end());
-}
+void Lane::RemoveRailOnLane(Rail* rail) { rails_.erase(std::remove(rails_.begin(), rails_.end(), rail), rails_.end()); }
 
 void Lane::MarkDirtyOnLane(Rail* rail) {
   // A rail that is down has nothing to send, and may be gone before the next flush.

@@ -36,7 +36,7 @@ struct PostedReceive {
 };
 
 struct UnexpectedMessage {
-  UnexpectedMessage* next = nullptr;      // in its bucket
+  UnexpectedMessage* next = nullptr;  // in its bucket
   UnexpectedMessage* previous = nullptr;
   UnexpectedMessage* next_arrived = nullptr;
   UnexpectedMessage* previous_arrived = nullptr;

@@ -35,8 +35,8 @@ struct Operation {
   Transfer* transfer = nullptr;    // the larger operation that this is a part of
   RegionImpl* region = nullptr;    // referenced; null where the payload is not a user's
   uint32_t source_slot = kNoSlot;  // pinned in the region table: a Get that this side answers
-  OperationId id = 0;       // 0: not one that the user made
-  int64_t deadline_ns = 0;  // 0: none
+  OperationId id = 0;              // 0: not one that the user made
+  int64_t deadline_ns = 0;         // 0: none
   Completion completion;
 
   static constexpr uint32_t kNoSlot = ~uint32_t{0};
@@ -119,7 +119,7 @@ class SharedPool;
 
 // An operation of several tiles, on one or more rails. The lane that takes the last part completes it.
 struct Transfer {
-  Transfer* next = nullptr;  // in the pool
+  Transfer* next = nullptr;              // in the pool
   SharedPool<Transfer>* pool = nullptr;  // that it came from
   std::atomic<uint64_t> bytes_left{0};
   std::atomic<int> failed{0};  // an absl::StatusCode; the first failure wins

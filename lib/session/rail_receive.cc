@@ -38,8 +38,9 @@ void Rail::OnMessage(const Event& event) {
       return lane_.MarkDirtyOnLane(this);
     case Take::kGap:
       if (frame.sequence - expected_ > kFramesInFlightMax) {
-        return session_.FailViolation(*this, absl::StrCat(FrameTypeName(frame.type), " frame: sequence ", frame.sequence,
-                                                          " is more than ", kFramesInFlightMax, " after ", expected_));
+        return session_.FailViolation(
+            *this, absl::StrCat(FrameTypeName(frame.type), " frame: sequence ", frame.sequence, " is more than ",
+                                kFramesInFlightMax, " after ", expected_));
       }
       return ReportGap();
     case Take::kFrame:
@@ -111,11 +112,11 @@ void Rail::MarkDamaged(const Frame& frame, uint64_t payload_bytes) {
   const uint32_t sequence = frame.sequence;
   RailCounters::Add(counters_.checksum_failures, 1);
   if (++damaged_payloads_ > kDamagedPayloadsMax) {
-    return session_.Fail(session_.Error(
-        absl::StatusCode::kDataLoss, *this,
-        absl::StrCat(damaged_payloads_, " frames in a row arrived with damaged payload, the last a ",
-                     FrameTypeName(frame.type), " frame: payload_bytes ", frame.payload_bytes, ", and ", payload_bytes,
-                     " came")));
+    return session_.Fail(
+        session_.Error(absl::StatusCode::kDataLoss, *this,
+                       absl::StrCat(damaged_payloads_, " frames in a row arrived with damaged payload, the last a ",
+                                    FrameTypeName(frame.type), " frame: payload_bytes ", frame.payload_bytes, ", and ",
+                                    payload_bytes, " came")));
   }
   if (sequence == expected_) {
     if (damaged_count_ == kDamagedMax) return ReportGap();
@@ -183,10 +184,10 @@ bool Rail::OnTile(const Frame& frame, const Event& event) {
       lane_.regions().Resolve(frame.put.key, frame.put.offset, frame.payload_bytes, kAccessRemoteWrite);
   if (resolved.outcome == Resolved::Outcome::kStale) return session_.OnStale(*this, frame);
   if (resolved.outcome == Resolved::Outcome::kRefused) {
-    session_.FailViolation(*this, lane_.regions()
-                                      .DescribeRefusal(frame.put.key, frame.put.offset, frame.payload_bytes,
-                                                       kAccessRemoteWrite)
-                                      .message());
+    session_.FailViolation(
+        *this, lane_.regions()
+                   .DescribeRefusal(frame.put.key, frame.put.offset, frame.payload_bytes, kAccessRemoteWrite)
+                   .message());
     return false;
   }
   if (event.write == Event::Write::kStale) return true;

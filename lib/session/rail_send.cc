@@ -41,9 +41,7 @@ Operation* Rail::NewFrame(FrameType type) {
   return operation;
 }
 
-bool Rail::WindowOpen() const {
-  return sent_.size() < kFramesInFlightMax && bytes_in_flight_ < kBytesInFlightMax;
-}
+bool Rail::WindowOpen() const { return sent_.size() < kFramesInFlightMax && bytes_in_flight_ < kBytesInFlightMax; }
 
 bool Rail::wants_flush() const {
   return backlog_ || refused_ || replays_ > 0 || unacknowledged_ > 0 || ack_urgent_ || reply_wanted_ ||
@@ -254,8 +252,8 @@ void Rail::Resend(uint32_t sequence) {
     if (operation->sequence != sequence || operation->replay) continue;
     if (++operation->resends > kResendsMax) {
       session_.Fail(session_.Error(absl::StatusCode::kDataLoss, *this,
-                                   absl::StrCat(FrameTypeName(operation->type), " frame ", sequence, " arrived damaged ",
-                                                kResendsMax, " times")));
+                                   absl::StrCat(FrameTypeName(operation->type), " frame ", sequence,
+                                                " arrived damaged ", kResendsMax, " times")));
       return;
     }
     // What it carries may have changed since (exported memory that is in use): then its old hash would never hold.

@@ -204,7 +204,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   int64_t peer_timeout_ns_;
   uint32_t outstanding_max_per_rail_;
   uint64_t eager_bytes_max_;
-  uint64_t peer_credit_bytes_ = 0;      // what the peer holds for us unmatched, at most
+  uint64_t peer_credit_bytes_ = 0;  // what the peer holds for us unmatched, at most
   uint32_t peer_outstanding_max_ = 0;
   std::string address_;  // the connecting side's
   int64_t connect_deadline_ns_ = 0;

@@ -74,7 +74,8 @@ void SessionImpl::ConnectRail(Rail& rail) {
 
 void SessionImpl::OnRailConnected(Rail& rail, absl::Span<const std::byte> reply) {
   const absl::StatusOr<Hello> hello = DecodeHello(reply);
-  if (!hello.ok()) return Fail(absl::Status(hello.status().code(), absl::StrCat(peer_, ": ", hello.status().message())));
+  if (!hello.ok())
+    return Fail(absl::Status(hello.status().code(), absl::StrCat(peer_, ": ", hello.status().message())));
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     descriptions_[rail.index()] = rail.DescribeOnLane();
@@ -105,22 +106,22 @@ void SessionImpl::Open() {
 
 void SessionImpl::AcceptRail(uint16_t index, std::unique_ptr<PendingConnection> pending, OpenCallback accepted) {
   Rail& rail = *rails_[index];
-  rail.lane().Run([self = shared_from_this(), &rail, pending = std::move(pending),
-                   accepted = std::move(accepted)]() mutable {
-    if (self->ended() || rail.state() != Rail::State::kIdle) {
-      pending->Refuse(absl::StrCat("rail ", rail.index(), " is taken, or its session has ended"));
-      return;
-    }
-    const auto reply = EncodeHello(self->MakeHello(rail.index()));
-    if (absl::Status taken = rail.AcceptOnLane(std::move(pending), reply); !taken.ok()) return self->Fail(taken);
-    {
-      const std::lock_guard<std::mutex> lock(self->mutex_);
-      self->descriptions_[rail.index()] = rail.DescribeOnLane();
-    }
-    if (!accepted) return;
-    self->phase_.store(Phase::kOpen, std::memory_order_release);
-    std::move(accepted)(self);
-  });
+  rail.lane().Run(
+      [self = shared_from_this(), &rail, pending = std::move(pending), accepted = std::move(accepted)]() mutable {
+        if (self->ended() || rail.state() != Rail::State::kIdle) {
+          pending->Refuse(absl::StrCat("rail ", rail.index(), " is taken, or its session has ended"));
+          return;
+        }
+        const auto reply = EncodeHello(self->MakeHello(rail.index()));
+        if (absl::Status taken = rail.AcceptOnLane(std::move(pending), reply); !taken.ok()) return self->Fail(taken);
+        {
+          const std::lock_guard<std::mutex> lock(self->mutex_);
+          self->descriptions_[rail.index()] = rail.DescribeOnLane();
+        }
+        if (!accepted) return;
+        self->phase_.store(Phase::kOpen, std::memory_order_release);
+        std::move(accepted)(self);
+      });
 }
 
 absl::Status SessionImpl::Error(absl::StatusCode code, const Rail& rail, absl::string_view what) const {

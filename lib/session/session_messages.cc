@@ -132,8 +132,8 @@ void SessionImpl::OnEager(const Frame& frame, const std::byte* payload) {
 // The peer may make this side hold no more than it was granted credit for.
 bool SessionImpl::HoldUnexpected(uint64_t cost) {
   if (unexpected_cost_ + cost > kEagerCreditBytes) {
-    FailViolation(home(), absl::StrCat("unmatched messages of ", unexpected_cost_ + cost, " bytes exceed the credit of ",
-                                       kEagerCreditBytes));
+    FailViolation(home(), absl::StrCat("unmatched messages of ", unexpected_cost_ + cost,
+                                       " bytes exceed the credit of ", kEagerCreditBytes));
     return false;
   }
   unexpected_cost_ += cost;
@@ -190,8 +190,7 @@ void SessionImpl::StartReceive(Submission& submission) {
 // Completions of receives run later in the round: a receive that is posted inside one may match at once, and so on.
 void SessionImpl::FinishReceive(PostedReceive* receive, absl::Status status, uint64_t bytes, uint64_t tag) {
   if (receive->region != nullptr) receive->region->Unreference(home_lane_.shard());
-  home_lane_.CompleteLaterOnLane(
-      {&home(), std::move(receive->completion), std::move(status), bytes, tag, receive->id});
+  home_lane_.CompleteLaterOnLane({&home(), std::move(receive->completion), std::move(status), bytes, tag, receive->id});
   matcher_.Release(receive);
 }
 
@@ -204,8 +203,7 @@ void SessionImpl::Grant(PostedReceive* receive, uint64_t tag, uint64_t length, u
     return FinishReceive(receive, TooLong(length, receive->length), 0, tag);
   }
   Landing* landing = home_lane_.landings().Get();
-  const absl::StatusOr<uint64_t> key =
-      home_lane_.regions().Insert(receive->local, length, kAccessRemoteWrite, landing);
+  const absl::StatusOr<uint64_t> key = home_lane_.regions().Insert(receive->local, length, kAccessRemoteWrite, landing);
   if (!key.ok()) {
     home_lane_.landings().Return(landing);
     home().EnqueueOnLane(grant);
@@ -232,7 +230,8 @@ void SessionImpl::OnGrant(const Frame& frame) {
   Operation* operation = granting_.Take(frame.grant.transfer);
   if (operation == nullptr) {
     if (!granting_.Known(frame.grant.transfer)) {
-      return FailViolation(home(), absl::StrCat("grant frame: transfer ", frame.grant.transfer, " was never announced"));
+      return FailViolation(home(),
+                           absl::StrCat("grant frame: transfer ", frame.grant.transfer, " was never announced"));
     }
     // Withdrawn while the grant was on its way: the receiver must not wait for it.
     if (frame.grant.key == 0) return;

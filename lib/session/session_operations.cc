@@ -38,9 +38,7 @@ int64_t SessionImpl::DeadlineOf(std::chrono::milliseconds timeout) const {
   return home_lane_.clock().NowNs() + timeout.count() * kNsPerMs;
 }
 
-uint32_t SessionImpl::NextRailIndex() {
-  return next_rail_.fetch_add(1, std::memory_order_relaxed) % rail_count_;
-}
+uint32_t SessionImpl::NextRailIndex() { return next_rail_.fetch_add(1, std::memory_order_relaxed) % rail_count_; }
 
 // The caller's own lane where it is one of ours, else the rails in turn. Takes a place on it; null when there is none.
 Rail* SessionImpl::ChooseRail(OperationId* id) {
@@ -166,8 +164,7 @@ void SessionImpl::Take(Lane& lane, Submission& submission) {
   }
   if (session.ended()) {
     submission.region->Unreference(lane.shard());
-    return lane.CompleteLaterOnLane(
-        {&rail, std::move(submission.completion), session.status(), 0, 0, submission.id});
+    return lane.CompleteLaterOnLane({&rail, std::move(submission.completion), session.status(), 0, 0, submission.id});
   }
   switch (submission.kind) {
     case Submission::Kind::kWrite:

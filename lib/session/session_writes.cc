@@ -69,7 +69,11 @@ void SessionImpl::SubmitPart(Rail& carrier, Part part) {
 }
 
 void SessionImpl::SendWhole(Rail& carrier, Operation* operation) {
-  Part part{nullptr, operation->payload, operation->payload_bytes, operation->words[0], operation->words[1],
+  Part part{nullptr,
+            operation->payload,
+            operation->payload_bytes,
+            operation->words[0],
+            operation->words[1],
             operation->deadline_ns};
   part.transfer = MakeTransfer(home_lane_, operation);
   SubmitPart(carrier, part);
@@ -167,11 +171,11 @@ void SessionImpl::OnGet(Rail& rail, const Frame& frame) {
   RegionTable& regions = rail.lane().regions();
   const Resolved resolved = regions.Resolve(frame.get.key, frame.get.offset, frame.payload_bytes, kAccessRemoteRead);
   if (resolved.outcome != Resolved::Outcome::kOk || resolved.owner != nullptr) {
-    return FailViolation(rail, resolved.outcome == Resolved::Outcome::kOk
-                                   ? absl::string_view("get frame: the key names a landing")
-                                   : regions.DescribeRefusal(frame.get.key, frame.get.offset, frame.payload_bytes,
-                                                             kAccessRemoteRead)
-                                         .message());
+    return FailViolation(
+        rail, resolved.outcome == Resolved::Outcome::kOk
+                  ? absl::string_view("get frame: the key names a landing")
+                  : regions.DescribeRefusal(frame.get.key, frame.get.offset, frame.payload_bytes, kAccessRemoteRead)
+                        .message());
   }
   if (answering_.fetch_add(1, std::memory_order_relaxed) >= peer_outstanding_max_) {
     answering_.fetch_sub(1, std::memory_order_relaxed);
@@ -196,8 +200,7 @@ bool SessionImpl::OnPut(Rail& rail, const Frame& frame, const std::byte* payload
   const Resolved resolved = regions.Resolve(frame.put.key, frame.put.offset, size, kAccessRemoteWrite);
   if (resolved.outcome == Resolved::Outcome::kStale) return OnStale(rail, frame);
   if (resolved.outcome == Resolved::Outcome::kRefused) {
-    FailViolation(rail,
-                  regions.DescribeRefusal(frame.put.key, frame.put.offset, size, kAccessRemoteWrite).message());
+    FailViolation(rail, regions.DescribeRefusal(frame.put.key, frame.put.offset, size, kAccessRemoteWrite).message());
     return false;
   }
   if (resolved.owner == nullptr) {
@@ -212,8 +215,9 @@ bool SessionImpl::OnPut(Rail& rail, const Frame& frame, const std::byte* payload
 bool SessionImpl::OnStale(Rail& rail, const Frame& frame) {
   const RegionTable& regions = rail.lane().regions();
   if (regions.WasLanding(frame.put.key)) return true;
-  FailViolation(rail, regions.DescribeRefusal(frame.put.key, frame.put.offset, frame.payload_bytes, kAccessRemoteWrite)
-                          .message());
+  FailViolation(
+      rail,
+      regions.DescribeRefusal(frame.put.key, frame.put.offset, frame.payload_bytes, kAccessRemoteWrite).message());
   return false;
 }
 
@@ -225,7 +229,8 @@ bool SessionImpl::OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t
   do {
     if (&home_rail->session() != this || bytes > left) {
       regions.Unpin(slot);
-      FailViolation(rail, absl::StrCat("payload_bytes ", bytes, " exceeds the ", left, " that the landing still awaits"));
+      FailViolation(rail,
+                    absl::StrCat("payload_bytes ", bytes, " exceeds the ", left, " that the landing still awaits"));
       return false;
     }
   } while (!landing->bytes_left.compare_exchange_weak(left, left - bytes, std::memory_order_acq_rel));

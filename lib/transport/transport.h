@@ -67,7 +67,7 @@ struct WorkRequest {
     kWrite,    // payload goes to (key, offset) at the peer; then the header arrives as a message
   };
   Kind kind = Kind::kMessage;
-  bool signaled = false;  // give a kSent event once the transport is done with the payload's memory
+  bool signaled = false;      // give a kSent event once the transport is done with the payload's memory
   bool may_overtake = false;  // kMessage: may be delivered before writes that were posted earlier have landed
   ConnectionId connection = 0;
   // Copied by Post. At most kHeaderBytesMax.
@@ -76,8 +76,8 @@ struct WorkRequest {
   // Lent and unchanged until the peer has confirmed it (the rail's acknowledgement), or kSent, or kClosed.
   const std::byte* payload = nullptr;
   uint64_t payload_bytes = 0;
-  uint64_t key = 0;     // kWrite: the peer's key
-  uint64_t offset = 0;  // kWrite: bytes from the start of what the key names
+  uint64_t key = 0;      // kWrite: the peer's key
+  uint64_t offset = 0;   // kWrite: bytes from the start of what the key names
   uint64_t work_id = 0;  // comes back in kSent
 };
 

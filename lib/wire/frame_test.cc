@@ -12,9 +12,9 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr FrameType kAllTypes[] = {FrameType::kPut,      FrameType::kTile,    FrameType::kEager, FrameType::kRequest,
-                                   FrameType::kGrant,    FrameType::kGet,     FrameType::kRevoke,
-                                   FrameType::kWithdraw, FrameType::kAbandon, FrameType::kClose, FrameType::kAck};
+constexpr FrameType kAllTypes[] = {FrameType::kPut,     FrameType::kTile,  FrameType::kEager,  FrameType::kRequest,
+                                   FrameType::kGrant,   FrameType::kGet,   FrameType::kRevoke, FrameType::kWithdraw,
+                                   FrameType::kAbandon, FrameType::kClose, FrameType::kAck};
 
 Frame Example(FrameType type) {
   Frame frame;
@@ -76,7 +76,8 @@ TEST(Frame, AnyFlippedBitIsDamage) {
       bytes[bit / 8] ^= std::byte{1} << (bit % 8);
       Frame frame;
       size_t header_bytes = 0;
-      EXPECT_EQ(DecodeFrame(bytes, &frame, &header_bytes), FrameFault::kDamaged) << FrameTypeName(type) << " bit " << bit;
+      EXPECT_EQ(DecodeFrame(bytes, &frame, &header_bytes), FrameFault::kDamaged)
+          << FrameTypeName(type) << " bit " << bit;
     }
   }
 }
@@ -86,7 +87,8 @@ TEST(Frame, AnyTruncationIsDamage) {
   Frame frame;
   size_t header_bytes = 0;
   for (size_t size = 0; size < whole.size(); ++size) {
-    EXPECT_EQ(DecodeFrame(absl::MakeConstSpan(whole.data(), size), &frame, &header_bytes), FrameFault::kDamaged) << size;
+    EXPECT_EQ(DecodeFrame(absl::MakeConstSpan(whole.data(), size), &frame, &header_bytes), FrameFault::kDamaged)
+        << size;
   }
 }
 

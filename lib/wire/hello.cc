@@ -11,9 +11,7 @@ namespace {
 constexpr size_t kChecksumOffset = kHelloBytes - 8;
 constexpr uint64_t kFeaturesKnown = kFeatureChecksum;
 
-absl::Status Invalid(absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("handshake: ", what));
-}
+absl::Status Invalid(absl::string_view what) { return absl::InvalidArgumentError(absl::StrCat("handshake: ", what)); }
 
 }  // namespace
 
@@ -62,8 +60,8 @@ absl::StatusOr<Hello> DecodeHello(absl::Span<const std::byte> bytes) {
   hello.outstanding_max = LoadLittleEndian<uint32_t>(from + 44);
   hello.eager_credit_bytes = LoadLittleEndian<uint64_t>(from + 48);
   if ((hello.features & ~kFeaturesKnown) != 0) {
-    return Invalid(absl::StrFormat("features 0x%x has bits that version %d does not know", hello.features,
-                                   kHelloVersion));
+    return Invalid(
+        absl::StrFormat("features 0x%x has bits that version %d does not know", hello.features, kHelloVersion));
   }
   if (hello.rails == 0 || hello.rails > kRailsMax) return Invalid(absl::StrCat("rails ", hello.rails));
   if (hello.rail >= hello.rails) {

@@ -33,7 +33,7 @@ struct Hello {
   uint16_t rails = 1;          // wanted; the reply says how many are allowed
   uint32_t generation = 0;     // of the rail: grows with each reconnection
   uint32_t peer_timeout_ms = 0;
-  uint32_t outstanding_max = 0;    // operations that the sender may have in flight
+  uint32_t outstanding_max = 0;     // operations that the sender may have in flight
   uint64_t eager_credit_bytes = 0;  // that the sender of this Hello can hold unmatched
 };
 

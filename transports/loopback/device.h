@@ -27,8 +27,7 @@ namespace mcp::internal {
 class LoopbackTransport : public Transport {
  public:
   // `name` is this side's address in descriptions.
-  LoopbackTransport(std::shared_ptr<LoopbackNetwork> network, std::string name, Clock* clock,
-                    RegionTable* regions);
+  LoopbackTransport(std::shared_ptr<LoopbackNetwork> network, std::string name, Clock* clock, RegionTable* regions);
   ~LoopbackTransport() override;
 
   const TransportInfo& info() const override { return info_; }
