@@ -4,9 +4,9 @@
 // for their grant belong to the home lane (rail 0's); what every thread reads is atomic or set before the session
 // opens. Operations started on one of the session's lanes stay there; others cross by the lane's queue.
 //
-// The end, in three steps, so that no memory is touched after its completion: every rail closes its connection; when
-// all are down, each rail's lane ends what was posted there; then the home lane ends what waited to be matched, runs
-// the end handler and lets go of the session.
+// The end, in four steps, so that no memory is touched after its completion: every rail closes its connection; when
+// all are down, each rail's lane ends what was posted there; then the home lane ends what waited to be matched; and
+// when every completion has returned, it runs the end handler and lets go of the session.
 #ifndef MCP_LIB_SESSION_SESSION_IMPL_H_
 #define MCP_LIB_SESSION_SESSION_IMPL_H_
 
@@ -189,7 +189,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void RunCloser(Completion completion);
   void EndRail(Rail& rail);
   void EndHome();
-  void ReclaimWhenUnused();
+  void FinishWhenUnused();
+  void Finish();
   uint64_t Activity() const;
   uint64_t Outstanding() const;
   Rail& home() { return *rails_[0]; }

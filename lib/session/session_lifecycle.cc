@@ -178,6 +178,26 @@ void SessionImpl::EndHome() {
   while (const uint64_t transfer = granting_.Find([](const Operation&) { return true; })) {
     FinishOperation(home(), granting_.Take(transfer), why);
   }
+  FinishWhenUnused();
+}
+
+// Operations that were on their way to a lane when the session ended still have to come out of its queue.
+void SessionImpl::FinishWhenUnused() {
+  if (Outstanding() != 0 || answering_.load(std::memory_order_acquire) != 0) {
+    home_lane_.Run([self = shared_from_this()] { self->FinishWhenUnused(); });
+    return;
+  }
+  // The last completions may still be running, on any of the lanes: what these are given now comes behind them.
+  for (auto& rail : rails_) {
+    rail->lane().Run([self = shared_from_this()] {
+      if (self->rails_finished_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+      self->home_lane_.Run([self] { self->Finish(); });
+    });
+  }
+}
+
+void SessionImpl::Finish() {
+  const absl::Status why = status();
   EndHandler handler;
   OpenCallback opened;
   std::vector<Completion> closers;
@@ -193,15 +213,6 @@ void SessionImpl::EndHome() {
   if (opened) std::move(opened)(why);
   for (Completion& closer : closers) RunCloser(std::move(closer));
   if (handler) std::move(handler)(why);
-  ReclaimWhenUnused();
-}
-
-// Operations that were on their way to a lane when the session ended still have to come out of its queue.
-void SessionImpl::ReclaimWhenUnused() {
-  if (Outstanding() != 0 || answering_.load(std::memory_order_acquire) != 0) {
-    home_lane_.Run([self = shared_from_this()] { self->ReclaimWhenUnused(); });
-    return;
-  }
   host_.Reclaim(this);
 }
 

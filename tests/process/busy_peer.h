@@ -19,7 +19,8 @@ class BusyTraffic {
   // The last piece of each region is the target of the other side's puts.
   static constexpr uint64_t kPutOffset = (kPieces - 1) * kPieceBytes;
 
-  // `progress` runs on a lane after every completion. The object may go once open() is 0.
+  // `progress` runs on a lane after every completion. The object may go once open() is 0, which it is when
+  // the session has ended.
   BusyTraffic(Session* session, Region* region, std::function<void()> progress);
 
   // Puts, gets, sends and receives, each posting itself again.
