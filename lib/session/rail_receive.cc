@@ -203,7 +203,8 @@ bool Rail::OnTile(const Frame& frame, const Event& event) {
     MarkDamaged(frame, frame.payload_bytes);
     return false;
   }
-  return session_.OnLanded(*this, static_cast<Landing*>(resolved.owner), resolved.slot, frame.payload_bytes);
+  return session_.OnLanded(*this, static_cast<Landing*>(resolved.owner), resolved.slot, frame.put.key,
+                           frame.payload_bytes);
 }
 
 }  // namespace mcp::internal

@@ -109,7 +109,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // loses its session, since its put must not complete as if it had arrived. False: it has.
   bool OnStale(Rail& rail, const Frame& frame);
   // The landing's slot is pinned; this unpins it.
-  bool OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t bytes);
+  bool OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t key, uint64_t bytes);
   // Frames whose order counts.
   void OnOrdered(Rail& rail, const Frame& frame, const std::byte* payload);
   void OnCredit(Rail& rail, uint64_t credit);

@@ -203,18 +203,19 @@ void SessionImpl::Grant(PostedReceive* receive, uint64_t tag, uint64_t length, u
     return FinishReceive(receive, TooLong(length, receive->length), 0, tag);
   }
   Landing* landing = home_lane_.landings().Get();
+  // Before the key is there for other lanes to resolve: what these read of a landing.
+  landing->home = &home();
+  landing->bytes_left.store(length, std::memory_order_relaxed);
   const absl::StatusOr<uint64_t> key = home_lane_.regions().Insert(receive->local, length, kAccessRemoteWrite, landing);
   if (!key.ok()) {
     home_lane_.landings().Return(landing);
     home().EnqueueOnLane(grant);
     return FinishReceive(receive, key.status(), 0, tag);
   }
-  landing->bytes_left.store(length, std::memory_order_relaxed);
   landing->key = *key;
   landing->length = length;
   landing->tag = tag;
   landing->from_send = true;
-  landing->home = &home();
   landing->region = receive->region;
   landing->id = receive->id;
   landing->deadline_ns = receive->deadline_ns;

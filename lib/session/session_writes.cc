@@ -138,6 +138,9 @@ void SessionImpl::FinishPart(Rail& rail, Transfer* transfer, uint64_t bytes, con
 void SessionImpl::StartGet(Rail& rail, Submission& submission) {
   Lane& lane = rail.lane();
   Landing* landing = lane.landings().Get();
+  // Before the key is there for other lanes to resolve: what these read of a landing.
+  landing->home = &rail;
+  landing->bytes_left.store(submission.length, std::memory_order_relaxed);
   const absl::StatusOr<uint64_t> key =
       lane.regions().Insert(const_cast<std::byte*>(submission.local), submission.length, kAccessRemoteWrite, landing);
   if (!key.ok()) {
@@ -145,12 +148,10 @@ void SessionImpl::StartGet(Rail& rail, Submission& submission) {
     submission.region->Unreference(lane.shard());
     return lane.CompleteLaterOnLane({&rail, std::move(submission.completion), key.status(), 0, 0, submission.id});
   }
-  landing->bytes_left.store(submission.length, std::memory_order_relaxed);
   landing->key = *key;
   landing->length = submission.length;
   landing->tag = 0;
   landing->from_send = false;
-  landing->home = &rail;
   landing->region = submission.region;
   landing->id = submission.id;
   landing->deadline_ns = submission.deadline_ns;
@@ -209,7 +210,7 @@ bool SessionImpl::OnPut(Rail& rail, const Frame& frame, const std::byte* payload
   }
   if (!regions.TryPin(resolved.slot, frame.put.key)) return true;
   std::memcpy(resolved.address, payload, size);
-  return OnLanded(rail, static_cast<Landing*>(resolved.owner), resolved.slot, size);
+  return OnLanded(rail, static_cast<Landing*>(resolved.owner), resolved.slot, frame.put.key, size);
 }
 
 bool SessionImpl::OnStale(Rail& rail, const Frame& frame) {
@@ -221,10 +222,9 @@ bool SessionImpl::OnStale(Rail& rail, const Frame& frame) {
   return false;
 }
 
-bool SessionImpl::OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t bytes) {
+bool SessionImpl::OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t key, uint64_t bytes) {
   RegionTable& regions = rail.lane().regions();
   Rail* home_rail = landing->home;
-  const uint64_t key = landing->key;
   uint64_t left = landing->bytes_left.load(std::memory_order_acquire);
   do {
     if (&home_rail->session() != this || bytes > left) {
