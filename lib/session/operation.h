@@ -26,7 +26,9 @@ struct Operation {
   bool replay = false;          // sent before, to be sent again
   bool revoked = false;         // its target was taken back after it was posted
   bool payload_hashed = false;  // payload_checksum is known
+  bool fenced = false;          // sent more than once: not over before `fence` is acknowledged
   uint8_t resends = 0;
+  uint32_t fence = 0;
   uint32_t sequence = 0;
   uint64_t payload_checksum = 0;
   uint64_t words[kFrameWordsMax] = {0, 0, 0};
@@ -44,7 +46,7 @@ struct Operation {
   // For another life. The completion was moved out when the last one ended.
   void Reset(FrameType new_type) {
     type = new_type;
-    replay = revoked = payload_hashed = false;
+    replay = revoked = payload_hashed = fenced = false;
     resends = 0;
     words[0] = words[1] = words[2] = 0;
     payload = nullptr;

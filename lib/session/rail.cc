@@ -69,6 +69,7 @@ void Rail::OnClosed(const Event& event) {
 
 void Rail::EndOperationsOnLane(const absl::Status& status) {
   // Completions may enqueue more; the session has ended, so that what they enqueue is refused at the door.
+  while (!fenced_.empty()) CompleteSent(fenced_.PopFront(), absl::OkStatus());  // the peer had them
   while (!sent_.empty()) CompleteSent(sent_.PopFront(), status);
   while (!pending_.empty()) session_.FinishOperation(*this, pending_.PopFront(), status);
   while (!landings_.empty()) {

@@ -146,6 +146,7 @@ class Rail {
 
   void Acknowledge(uint32_t acknowledged);
   void CompleteSent(Operation* operation, const absl::Status& status);
+  void QueueFence();
   void GoBack();
   void Resend(uint32_t sequence);
 
@@ -175,6 +176,8 @@ class Rail {
   OperationList pending_;  // not posted
   OperationList sent_;     // posted, not acknowledged; sequences [sent front, next_sequence_)
   uint32_t next_sequence_ = 0;
+  OperationList fenced_;  // acknowledged, but a copy may still be on its way
+  bool fence_queued_ = false;
   uint32_t replays_ = 0;  // operations of sent_ that are marked for replay
   uint64_t bytes_in_flight_ = 0;
   bool has_deadlines_ = false;

@@ -161,6 +161,8 @@ void Rail::OnSequenced(const Frame& frame, const Event& event, size_t header_byt
     case FrameType::kTile:
       if (!OnTile(frame, event)) return;
       break;
+    case FrameType::kFence:
+      break;
     case FrameType::kEager:
     case FrameType::kClose:
       // In order or not at all: matching and closing depend on it.

@@ -135,6 +135,7 @@ bool Rail::PostBatch(uint64_t* budget) {
   for (size_t i = 0; i < taken; ++i) {
     Operation* operation = operations[i];
     operation->sequence = next_sequence_++;
+    if (operation->type == FrameType::kFence) fence_queued_ = false;
     if (operation->type == FrameType::kTile) bytes_in_flight_ += operation->payload_bytes;
     payload_bytes += lane_.batch()[i].payload_bytes;
     wire_bytes += lane_.batch()[i].header_bytes;
@@ -161,11 +162,25 @@ bool Rail::PostReplays() {
     if (lane_.transport().Post(absl::MakeConstSpan(lane_.batch().data(), 1)) == 0) return false;
     operation->replay = false;
     --replays_;
+    if (CarriesPayload(operation->type) && operation->type != FrameType::kClose) {
+      operation->fenced = true;
+      operation->fence = next_sequence_;
+      QueueFence();
+    }
     if (operation->type == FrameType::kTile) RailCounters::Add(counters_.retransmitted_tiles, 1);
     const WorkRequest& request = lane_.batch()[0];
     RailCounters::Add(counters_.wire_bytes_sent, request.header_bytes + request.payload_bytes);
   }
   return true;
+}
+
+// The acknowledgement of any copy acknowledges the operation, while another copy may still be on its way: it would be
+// read from memory that is lent no longer, and a tile would land on top of what came later. Connections keep order, so
+// when a frame that was first posted after the last copy has arrived, so has the copy, or never will.
+void Rail::QueueFence() {
+  if (std::exchange(fence_queued_, true)) return;
+  pending_.PushFront(NewFrame(FrameType::kFence));
+  lane_.MarkDirtyOnLane(this);
 }
 
 void Rail::SendAckIfDue(bool about_to_block) {
@@ -213,18 +228,27 @@ bool Rail::PostAck(uint8_t flags, uint64_t resend, bool may_overtake) {
 }
 
 void Rail::Acknowledge(uint32_t acknowledged) {
-  if (sent_.empty() || !SequenceBefore(sent_.front()->sequence, acknowledged)) return;
+  if (sent_.empty() || !SequenceBefore(sent_.front()->sequence, acknowledged)) return;  // a fence is in sent_ too
   last_progress_ns_ = lane_.now_ns();
   // Completions may enqueue more, which goes to pending_ only.
   while (!sent_.empty() && SequenceBefore(sent_.front()->sequence, acknowledged)) {
-    CompleteSent(sent_.PopFront(), absl::OkStatus());
+    Operation* operation = sent_.PopFront();
+    if (operation->type == FrameType::kTile) bytes_in_flight_ -= operation->payload_bytes;
+    if (operation->replay) --replays_;
+    operation->replay = false;
+    if (operation->fenced && !SequenceBefore(operation->fence, acknowledged)) {
+      fenced_.PushBack(operation);
+    } else {
+      CompleteSent(operation, absl::OkStatus());
+    }
+  }
+  while (!fenced_.empty() && SequenceBefore(fenced_.front()->fence, acknowledged)) {
+    CompleteSent(fenced_.PopFront(), absl::OkStatus());
   }
   if (!pending_.empty()) lane_.MarkDirtyOnLane(this);
 }
 
 void Rail::CompleteSent(Operation* operation, const absl::Status& status) {
-  if (operation->type == FrameType::kTile) bytes_in_flight_ -= operation->payload_bytes;
-  if (operation->replay) --replays_;
   session_.FinishOperation(*this, operation, status.ok() && operation->revoked ? Revoked() : status);
 }
 
@@ -233,8 +257,10 @@ void Rail::RevokeOnLane(uint64_t key) {
     return operation.type == FrameType::kTile && operation.words[0] == key;
   };
   while (Operation* operation = pending_.Remove(writes_there)) session_.FinishOperation(*this, operation, Revoked());
-  for (Operation* operation = sent_.front(); operation != nullptr; operation = operation->next) {
-    if (writes_there(*operation)) operation->revoked = true;
+  for (const OperationList* list : {&sent_, &fenced_}) {
+    for (Operation* operation = list->front(); operation != nullptr; operation = operation->next) {
+      if (writes_there(*operation)) operation->revoked = true;
+    }
   }
 }
 

@@ -11,6 +11,8 @@ namespace {
 
 // A rail that has nothing else to do shares a transfer from here on, since then its latency counts.
 constexpr uint64_t kStripeIdleBytesMin = uint64_t{512} << 10;
+// Gets that have ended at the peer, cancelled or with their last byte, before this side could let go of its answer.
+constexpr uint64_t kLateAnswersMax = 16384;
 // Parts begin at multiples of this, so that no page is shared by two rails.
 constexpr uint64_t kStripeAlignment = uint64_t{64} << 10;
 
@@ -178,9 +180,10 @@ void SessionImpl::OnGet(Rail& rail, const Frame& frame) {
                   : regions.DescribeRefusal(frame.get.key, frame.get.offset, frame.payload_bytes, kAccessRemoteRead)
                         .message());
   }
-  if (answering_.fetch_add(1, std::memory_order_relaxed) >= peer_outstanding_max_) {
+  const uint64_t answers_max = uint64_t{peer_outstanding_max_} + kLateAnswersMax;
+  if (answering_.fetch_add(1, std::memory_order_relaxed) >= answers_max) {
     answering_.fetch_sub(1, std::memory_order_relaxed);
-    return FailViolation(rail, absl::StrCat("get frame: more than ", peer_outstanding_max_, " gets in flight"));
+    return FailViolation(rail, absl::StrCat("get frame: more than ", answers_max, " gets in flight"));
   }
   regions.Pin(resolved.slot);
   const bool small = frame.payload_bytes <= eager_bytes_max_;

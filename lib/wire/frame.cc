@@ -26,6 +26,7 @@ constexpr TypeTraits kTraits[] = {
     {"abandon", 1, 0},
     {"close", 1, kFlagPayloadChecked},
     {"ack", 2, kFlagReplyWanted | kFlagGoBack | kFlagResend | kFlagProbe},
+    {"fence", 0, 0},
 };
 constexpr size_t kTypeCount = sizeof(kTraits) / sizeof(kTraits[0]);
 

@@ -38,6 +38,8 @@ enum class FrameType : uint8_t {
   kClose = 10,    // the session ends: (code), with the reason as text behind the header
   // Unsequenced.
   kAck = 11,  // nothing but the acknowledgement, (credit) and (resend)
+  // Sequenced.
+  kFence = 12,  // nothing: when it is acknowledged, what was posted before it has arrived or is lost
 };
 
 enum FrameFlag : uint8_t {

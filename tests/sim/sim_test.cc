@@ -93,5 +93,17 @@ TEST(Simulation, TheSameSeedGivesTheSameTrace) {
   EXPECT_TRUE(traces.size() == Runs() || testing::Test::HasFailure()) << "different seeds, the same trace";
 }
 
+// Seeds that once failed.
+class SimulationOnce : public testing::TestWithParam<uint64_t> {};
+
+// A tile that had been sent twice landed again after its put had completed: what the source held by then, or on top of
+// a later put. 24: a get that was answered late was taken for one too many.
+INSTANTIATE_TEST_SUITE_P(LateCopies, SimulationOnce, testing::Values(20, 25, 31, 34, 39, 53, 77, 79, 80, 24));
+
+TEST_P(SimulationOnce, StaysMended) {
+  SCOPED_TRACE(SeedNote(GetParam()));
+  Simulate(GetParam());
+}
+
 }  // namespace
 }  // namespace mcp::internal
