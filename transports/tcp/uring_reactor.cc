@@ -107,7 +107,8 @@ class UringReactor final : public Reactor {
   uint32_t starved_cancelled_ = 0;
   io_uring_buf_ring* buffer_ring_ = nullptr;
   std::byte* buffers_ = nullptr;
-  uint32_t buffers_returned_ = 0;  // not published to the kernel yet
+  uint32_t buffers_returned_ = 0;           // not published to the kernel yet
+  uint32_t buffers_out_ = kReceiveBuffers;  // not in the ring, nor about to be
   Waker waker_;
 };
 
@@ -304,13 +305,14 @@ void UringReactor::Cancel(SocketId id, Operation operation) {
 void UringReactor::ReturnBuffer(uint16_t index) {
   io_uring_buf_ring_add(buffer_ring_, buffers_ + size_t{index} * kReceiveBufferBytes, kReceiveBufferBytes, index,
                         kReceiveBuffers - 1, static_cast<int>(buffers_returned_++));
+  --buffers_out_;
 }
 
 void UringReactor::PublishBuffers() {
-  if (buffers_returned_ == 0) return;
-  io_uring_buf_ring_advance(buffer_ring_, static_cast<int>(buffers_returned_));
+  if (buffers_returned_ != 0) io_uring_buf_ring_advance(buffer_ring_, static_cast<int>(buffers_returned_));
   buffers_returned_ = 0;
-  if (!starved_.empty()) FeedStarved();
+  // A stream may be found starved after the last buffer has come back: its news was already on the way.
+  if (!starved_.empty() && buffers_out_ < kReceiveBuffers) FeedStarved();
 }
 
 // Streams that ran out of buffers, once there are some again.
@@ -365,6 +367,7 @@ bool UringReactor::CollectReceive(SocketId id, const io_uring_cqe& entry, Operat
   if (!socket.streaming) return true;
   if ((entry.flags & IORING_CQE_F_BUFFER) != 0) {
     result->buffer = static_cast<uint16_t>(entry.flags >> IORING_CQE_BUFFER_SHIFT);
+    ++buffers_out_;
   }
   if (entry.res == -ENOBUFS && !socket.stopping) {
     socket.starved = true;
