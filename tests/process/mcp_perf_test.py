@@ -297,7 +297,7 @@ class McpPerf(harness.Processes):
                 self.skipTest("under ThreadSanitizer the ring's mapping cannot be told from others")
         for test in ('put_bw', 'get_bw', 'send_bw'):
             with self.subTest(test):
-                perf = self.start([PROGRAM, '--loopback', '-t', test, '-s', '64K', '-D', '20', '--json', '-'])
+                perf = self.start([PROGRAM, '--loopback', '-t', test, '-s', '64K', '-o', '512', '-D', '20', '--json', '-'])
                 server = self.child_of(perf.pid)
                 self.damage(perf, perf.pid if test == 'get_bw' else server)
                 out, error = perf.communicate(timeout=60)
