@@ -35,17 +35,19 @@ bool HostileFixture::Open(TransportKind kind, int rails, std::chrono::millisecon
   SessionOptions options;
   options.rails = rails;
   options.peer_timeout = peer_timeout;
-  auto listener = engine_->Listen("127.0.0.1:0", options, [this](Session session) {
+  // Sessions that are left end with their engine, when world_ is null already.
+  EngineWorld* const world = world_.get();
+  auto listener = engine_->Listen("127.0.0.1:0", options, [this, world](Session session) {
     const std::lock_guard<std::mutex> lock(mutex_);
     Visitor* visitor = visitors_.emplace_back(std::make_unique<Visitor>()).get();
     visitor->session = std::move(session);
-    visitor->session.OnEnd([this, visitor](absl::Status status) {
+    visitor->session.OnEnd([world, visitor](absl::Status status) {
       const std::lock_guard<std::mutex> visitor_lock(visitor->mutex);
       visitor->ended = true;
       visitor->end = std::move(status);
-      world_->Notify();
+      world->Notify();
     });
-    world_->Notify();
+    world->Notify();
   });
   if (!listener.ok()) return false;
   listener_ = *std::move(listener);
