@@ -149,7 +149,8 @@ class Transport {
   // Pushes what was posted, makes progress, and fills `events`. Never blocks.
   virtual size_t Poll(absl::Span<Event> events) = 0;
 
-  // Blocks until Poll would find something, Wake is called, or the deadline (of the injected clock) passes.
+  // Blocks until Poll would find something, Wake is called, or the deadline (of the injected clock) passes. It may end
+  // early, where the kernel interrupts it.
   virtual void Wait(int64_t deadline_ns) = 0;
   // Ends a Wait, present or next. The one member that any thread may call.
   virtual void Wake() = 0;

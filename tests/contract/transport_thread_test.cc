@@ -53,18 +53,21 @@ class TransportThread : public TransportContract {
 
 INSTANTIATE_TEST_SUITE_P(Every, TransportThread, testing::ValuesIn(AllTransportCases()), TransportCaseName);
 
+// A Wait may end early: for what setting up left behind, or because the kernel interrupts it (a ring that another test
+// closed is torn down on this thread). What counts is that a lane sleeps through an idle time and not beyond it.
 TEST_P(TransportThread, WaitEndsAtItsDeadline) {
   constexpr int64_t kLimitNs = 20'000'000;
-  // What is left over from setting up may end one Wait early.
-  int64_t waited_ns = 0;
-  for (int tries = 0; tries < 3 && waited_ns < kLimitNs; ++tries) {
+  constexpr int kEarlyEndsMax = 16;
+  const int64_t deadline_ns = clock()->NowNs() + kLimitNs;
+  int waits = 0;
+  while (clock()->NowNs() < deadline_ns) {
     a()->Poll();
-    const int64_t start_ns = clock()->NowNs();
-    a()->transport()->Wait(start_ns + kLimitNs);
-    waited_ns = clock()->NowNs() - start_ns;
+    a()->transport()->Wait(deadline_ns);
+    ++waits;
   }
-  EXPECT_GE(waited_ns, kLimitNs);
-  EXPECT_LT(waited_ns, 100 * kLimitNs);
+  EXPECT_GE(waits, 1);
+  EXPECT_LE(waits, kEarlyEndsMax);
+  EXPECT_LT(clock()->NowNs() - deadline_ns, 100 * kLimitNs);
   a()->transport()->Wait(clock()->NowNs() - 1);  // a deadline that has passed
 }
 
