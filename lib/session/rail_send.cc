@@ -74,8 +74,7 @@ void Rail::Flush(bool about_to_block) {
 void Rail::CutTile() {
   Operation* run = pending_.front();
   Operation* tile = NewFrame(FrameType::kTile);
-  tile->words[0] = run->words[0];
-  tile->words[1] = run->words[1];
+  std::copy(std::begin(run->words), std::end(run->words), tile->words);
   tile->payload = run->payload;
   tile->payload_bytes = kTileBytesMax;
   tile->transfer = run->transfer;
@@ -113,6 +112,7 @@ void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
   request.payload_bytes = payload ? operation->payload_bytes : 0;
   request.key = operation->words[0];
   request.offset = operation->words[1];
+  request.window = LoadWindow(operation->words + kFrameWindowWord);
 }
 
 // Posts up to a batch from the head of the pending list. False when the transport refused some of it.

@@ -221,9 +221,11 @@ void SessionImpl::Grant(PostedReceive* receive, uint64_t tag, uint64_t length, u
   landing->deadline_ns = receive->deadline_ns;
   landing->closing = false;
   landing->completion = std::move(receive->completion);
+  const std::byte* const local = receive->local;
   home().OpenLanding(landing);
   matcher_.Release(receive);
   grant->words[1] = *key;
+  StoreWindow(landing->region->WindowAt(local), grant->words + kFrameWindowWord);
   home().EnqueueOnLane(grant);
 }
 
@@ -247,6 +249,7 @@ void SessionImpl::OnGrant(const Frame& frame) {
   operation->type = FrameType::kTile;
   operation->words[0] = frame.grant.key;
   operation->words[1] = 0;
+  StoreWindow(LoadWindow(frame.grant.window), operation->words + kFrameWindowWord);
   StartMatched(operation);
 }
 
