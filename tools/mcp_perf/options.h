@@ -56,6 +56,9 @@ struct Options {
   bool once = false;
   std::vector<std::string> command;  // argv
   // What was asked for and is not in this build, where the contract lets it be left out.
+  std::string transport = "auto";
+  std::string device;  // of verbs; empty: chosen
+  int gid_index = -1;
   std::vector<Fallback> fallbacks;
 
   // A result document goes to stdout, so nothing else may.

@@ -104,6 +104,7 @@ class VerbsTransport final : public Transport {
   void FinishSend(VerbsConnection& connection, ibv_send_wr* work, MessageType type, bool signaled);
   void Ring(VerbsConnection& connection);
   bool PostOwn(VerbsConnection& connection, MessageType type, absl::Span<const std::byte> bytes);
+  bool PostMarker(VerbsConnection& connection);
   void PayCredit();
 
   // poll.cc

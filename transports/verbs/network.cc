@@ -16,14 +16,12 @@ const char* PortStateText(ibv_port_state state) { return ibv_port_state_str(stat
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<VerbsNetwork>> CreateVerbsNetwork(const VerbsConfig& config, Logger* logger,
-                                                                 std::unique_ptr<VerbsCalls> calls) {
-  return VerbsNetworkImpl::Create(config, logger, std::move(calls));
+absl::StatusOr<std::shared_ptr<VerbsNetwork>> CreateVerbsNetwork(const VerbsConfig& config, Logger* logger) {
+  return VerbsNetworkImpl::Create(config, logger, SystemVerbsCalls());
 }
 
 absl::StatusOr<std::shared_ptr<VerbsNetworkImpl>> VerbsNetworkImpl::Create(const VerbsConfig& config, Logger* logger,
                                                                            std::unique_ptr<VerbsCalls> calls) {
-  if (calls == nullptr) calls = SystemVerbsCalls();
   std::shared_ptr<VerbsNetworkImpl> network(new VerbsNetworkImpl(config, logger, std::move(calls)));
   MCP_RETURN_IF_ERROR(network->OpenDevices());
   MCP_RETURN_IF_ERROR(network->ChooseSource());

@@ -195,7 +195,8 @@ void VerbsTransport::Ring(VerbsConnection& connection) {
 
 // A message of the transport itself, beside the credit. Its completion is asked for.
 bool VerbsTransport::PostOwn(VerbsConnection& connection, MessageType type, absl::Span<const std::byte> bytes) {
-  if (connection.sends.room() == 0) return false;
+  // The last place is the marker's, the one before it the goodbye's.
+  if (connection.sends.room() <= (type == MessageType::kGoodbye ? 1u : 2u)) return false;
   const bool is_inline = bytes.size() <= connection.inline_bytes_max;
   StagingSlot slot;
   if (!is_inline && !connection.queues->TakeSlot(&slot)) return false;
@@ -211,7 +212,20 @@ bool VerbsTransport::PostOwn(VerbsConnection& connection, MessageType type, absl
   }
   FinishSend(connection, &wr, type, true);
   Ring(connection);
-  return connection.state == State::kOpen;
+  return connection.state == State::kOpen || connection.state == State::kLeaving;
+}
+
+// A request that a failed queue pair gives back behind all others.
+bool VerbsTransport::PostMarker(VerbsConnection& connection) {
+  if (connection.sends.room() == 0) return false;
+  ibv_send_wr marker = {};
+  marker.wr_id = SendWorkId(connection, connection.sends.posted());
+  marker.opcode = IBV_WR_SEND;
+  marker.send_flags = IBV_SEND_SIGNALED;
+  ibv_send_wr* refused = nullptr;
+  if (ibv_post_send(connection.qp, &marker, &refused) != 0) return false;
+  connection.sends.Add();
+  return true;
 }
 
 // Tells peers of receive buffers that are free again, where no message of ours took the credit along.

@@ -57,6 +57,10 @@ void VerbsTransport::FailQueuePair(VerbsConnection& connection) {
     network_->logger().Log(LogLevel::kWarning, "verbs: ", connection.remote_address, ": ", failed.message());
     connection.state = State::kClosed;  // destroying it will have to do
   }
+  // What completed unseen gives no completion, and what did not is flushed: the marker comes back behind both.
+  if (connection.state == State::kDraining && !connection.sends.idle() && !PostMarker(connection)) {
+    connection.state = State::kClosed;
+  }
   if (connection.cm_id != nullptr) calls().Disconnect(connection.cm_id);
 }
 

@@ -18,8 +18,6 @@
 
 namespace mcp::internal {
 
-class VerbsCalls;
-
 struct VerbsConfig {
   std::string device;  // "mlx5_0", or "mlx5_0/1" for its port 1. Empty: whichever leads to the peer
   int gid_index = -1;  // of that device's GID table; -1: chosen
@@ -37,9 +35,8 @@ class VerbsNetwork {
   virtual std::vector<TransportFallback> Fallbacks() const = 0;
 };
 
-// kUnavailable: this host has no RDMA device that could be used; the message says why. Without `calls`: the system's.
-absl::StatusOr<std::shared_ptr<VerbsNetwork>> CreateVerbsNetwork(const VerbsConfig& config, Logger* logger,
-                                                                 std::unique_ptr<VerbsCalls> calls = nullptr);
+// kUnavailable: this host has no RDMA device that could be used; the message says why.
+absl::StatusOr<std::shared_ptr<VerbsNetwork>> CreateVerbsNetwork(const VerbsConfig& config, Logger* logger);
 
 absl::StatusOr<std::unique_ptr<Transport>> CreateVerbsTransport(std::shared_ptr<VerbsNetwork> network, Clock* clock,
                                                                 uint32_t lane);
