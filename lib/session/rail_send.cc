@@ -159,6 +159,8 @@ bool Rail::PostReplays() {
   for (Operation* operation = sent_.front(); operation != nullptr && replays_ > 0; operation = operation->next) {
     if (!operation->replay) continue;
     BuildRequest(operation, operation->sequence, 0);
+    // Its memory may be in other use by now, and a device that writes there would not be stopped.
+    if (operation->revoked) lane_.batch()[0].payload_bytes = 0;
     if (lane_.transport().Post(absl::MakeConstSpan(lane_.batch().data(), 1)) == 0) return false;
     operation->replay = false;
     --replays_;
@@ -256,6 +258,7 @@ void Rail::RevokeOnLane(uint64_t key) {
   const auto writes_there = [key](const Operation& operation) {
     return operation.type == FrameType::kTile && operation.words[0] == key;
   };
+  revoked_[revoked_next_++ % kRevokedMax] = key;
   while (Operation* operation = pending_.Remove(writes_there)) session_.FinishOperation(*this, operation, Revoked());
   for (const OperationList* list : {&sent_, &fenced_}) {
     for (Operation* operation = list->front(); operation != nullptr; operation = operation->next) {

@@ -175,7 +175,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void OnGrant(const Frame& frame);
   void OnRevoke(const Frame& frame);
   void OnWithdraw(const Frame& frame);
-  void OnAbandon(const Frame& frame);
+  void OnAbandon(Rail& rail, const Frame& frame);
+  void Revoke(Rail& rail, uint64_t key);
+  bool PlacesRemotely(Rail& rail) const;
   void Grant(PostedReceive* receive, uint64_t tag, uint64_t length, uint64_t transfer);
   void FinishReceive(PostedReceive* receive, absl::Status status, uint64_t bytes, uint64_t tag);
   void OnPeerClose();

@@ -105,6 +105,10 @@ void SessionImpl::Stripe(Rail& rail, Operation* operation) {
 }
 
 void SessionImpl::EnqueuePart(Rail& rail, const Part& part) {
+  // The revocation may have overtaken it on the way to this lane.
+  if (rail.WasRevoked(part.remote.key)) {
+    return FinishPart(rail, part.transfer, part.length, absl::CancelledError("the receiver took its buffer back"));
+  }
   Operation* operation = rail.NewFrame(FrameType::kTile);
   SetTarget(operation, part.remote);
   operation->payload = part.local;
@@ -161,7 +165,8 @@ void SessionImpl::StartGet(Rail& rail, Submission& submission) {
   landing->region = submission.region;
   landing->id = submission.id;
   landing->deadline_ns = submission.deadline_ns;
-  landing->closing = false;
+  landing->closing = landing->withdrawn = false;
+  landing->abandons = 0;
   landing->completion = std::move(submission.completion);
   rail.OpenLanding(landing);
   Operation* request = rail.NewFrame(FrameType::kGet);
@@ -272,13 +277,17 @@ void SessionImpl::FinishLanding(Rail& rail, Landing* landing) {
 }
 
 void SessionImpl::WithdrawLanding(Rail& rail, Landing* landing, const absl::Status& status) {
-  if (landing->closing) return;
-  if (landing->from_send) {
+  if (landing->closing || landing->withdrawn) return;
+  const bool remote = PlacesRemotely(rail);
+  if (landing->from_send || remote) {
     Operation* revoke = rail.NewFrame(FrameType::kRevoke);
     revoke->words[0] = landing->key;
     rail.EnqueueOnLane(revoke);
   }
-  rail.CloseLanding(landing, status);
+  if (!remote) return rail.CloseLanding(landing, status);
+  landing->withdrawn = true;
+  landing->outcome = status;
+  landing->deadline_ns = 0;
 }
 
 }  // namespace mcp::internal
