@@ -34,7 +34,7 @@ Event* VerbsTransport::NextEvent(Event::Kind kind, const VerbsConnection& connec
 size_t VerbsTransport::Poll(absl::Span<Event> events) {
   events_ = events;
   given_ = 0;
-  if (!delivered_.empty()) ReturnDelivered();
+  ReturnDelivered();
   if (!owing_.empty()) PayCredit();
   if (!queued_.empty()) DeliverQueued();
   if (!sent_.empty()) DeliverSent();
