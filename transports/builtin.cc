@@ -118,8 +118,8 @@ absl::StatusOr<std::unique_ptr<TransportProvider>> CreateProvider(absl::string_v
   if (name == "tcp") return CreateTcp(options.tcp, logger);
   if (name == "verbs") return CreateVerbs(options.verbs, logger);
   if (name == "loopback") return std::make_unique<LoopbackProvider>();
-  return absl::InvalidArgumentError(
-      absl::StrCat("EngineOptions::transports: this build has no transport '", name, "', only verbs, tcp and loopback"));
+  return absl::InvalidArgumentError(absl::StrCat("EngineOptions::transports: this build has no transport '", name,
+                                                 "', only verbs, tcp and loopback"));
 }
 
 }  // namespace mcp::internal

@@ -56,8 +56,8 @@ struct EngineOptions {
   int lanes = 2;
   // How long an idle lane polls before it blocks. Zero blocks at once, as do lanes that leave no CPU free.
   std::chrono::microseconds lane_spin{20};
-  // Transports in the order of preference: "verbs", "tcp", "loopback". The engine uses the first that this host allows, and
-  // Fallbacks says why it was not an earlier one. Empty: {"tcp"}.
+  // Transports in the order of preference: "verbs", "tcp", "loopback". The engine uses the first that this host allows,
+  // and Fallbacks says why it was not an earlier one. Empty: {"tcp"}.
   std::vector<std::string> transports;
   TcpOptions tcp;
   VerbsOptions verbs;

@@ -312,9 +312,8 @@ void SessionImpl::OnAbandon(Rail& rail, const Frame& frame) {
     return FailViolation(rail, "abandon frame: the landing is another session's");
   }
   if (landing_rail->lane().OnThisLane()) return landing_rail->AbandonLandingOf(key, given_up);
-  landing_rail->lane().Run([self = shared_from_this(), landing_rail, key, given_up] {
-    landing_rail->AbandonLandingOf(key, given_up);
-  });
+  landing_rail->lane().Run(
+      [self = shared_from_this(), landing_rail, key, given_up] { landing_rail->AbandonLandingOf(key, given_up); });
 }
 
 // A send that was announced and not granted yet: the peer forgets it, and its operation ends now.

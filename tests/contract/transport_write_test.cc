@@ -225,9 +225,9 @@ TEST_P(TransportWrite, RefusesWhatWasNeverValid) {
     std::fill(landing.bytes.begin(), landing.bytes.end(), kUntouched);
     a()->messages.clear();
     b()->messages.clear();
-    WorkRequest batch[] = {WriteWork(wire.client_id, AsBytes("bad"), absl::MakeConstSpan(payload).first(bad.length),
-                                     landing, bad.offset),
-                           MessageWork(wire.client_id, AsBytes("unread"))};
+    WorkRequest batch[] = {
+        WriteWork(wire.client_id, AsBytes("bad"), absl::MakeConstSpan(payload).first(bad.length), landing, bad.offset),
+        MessageWork(wire.client_id, AsBytes("unread"))};
     batch[0].key ^= bad.key_xor;
     ASSERT_TRUE(a()->PostAll(batch, both()));
     if (remotely) {

@@ -390,8 +390,8 @@ class FakeCalls final : public VerbsCalls {
     const FakeId::State state = std::exchange(id.state, FakeId::State::kEnded);
     if (id.peer == nullptr || state == FakeId::State::kEnded || state == FakeId::State::kIdle) return;
     const bool connected = state == FakeId::State::kConnected;
-    Push(*id.peer, EventOf(connected ? RDMA_CM_EVENT_DISCONNECTED : RDMA_CM_EVENT_REJECTED,
-                           connected ? 0 : kRejectedByConsumer));
+    Push(*id.peer,
+         EventOf(connected ? RDMA_CM_EVENT_DISCONNECTED : RDMA_CM_EVENT_REJECTED, connected ? 0 : kRejectedByConsumer));
   }
 
   const std::shared_ptr<FakeFabric> fabric_;

@@ -2,10 +2,10 @@
 // transport, for tests that run anywhere.
 //
 // The data path is the transport's own: it posts and polls through the operation table of a context whose functions are
-// here. Work completes inside the call that posts it, under the rules of reliable connections: in order, checked against
-// registered memory, and into the error state at the first failure. The device holds its user to its limits: a send
-// queue that overflows is refused, a completion queue that overflows fails, a message that finds no receive buffer ends
-// its connection; each is counted.
+// here. Work completes inside the call that posts it, under the rules of reliable connections: in order, checked
+// against registered memory, and into the error state at the first failure. The device holds its user to its limits: a
+// send queue that overflows is refused, a completion queue that overflows fails, a message that finds no receive buffer
+// ends its connection; each is counted.
 //
 // Engines that share a fabric reach each other. Thread rule: any thread; one lock.
 #ifndef MCP_TESTS_SUPPORT_FAKE_VERBS_H_
@@ -31,10 +31,10 @@ struct FakeId;
 class FakeFabric {
  public:
   struct Counters {
-    uint64_t sends_posted = 0;       // work requests
-    uint64_t doorbells = 0;          // calls that posted some
-    uint64_t send_completions = 0;   // entries of send completion queues
-    uint64_t send_overflows = 0;     // posted beyond a send queue's depth
+    uint64_t sends_posted = 0;      // work requests
+    uint64_t doorbells = 0;         // calls that posted some
+    uint64_t send_completions = 0;  // entries of send completion queues
+    uint64_t send_overflows = 0;    // posted beyond a send queue's depth
     uint64_t completion_overflows = 0;
     uint64_t receives_missing = 0;  // messages that found no buffer
     uint64_t access_errors = 0;     // remote memory refused

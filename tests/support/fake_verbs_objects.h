@@ -70,7 +70,7 @@ struct FakeQueuePair {
   FakeReceiveQueue* shared = nullptr;
   uint32_t depth = 0;
   uint32_t inline_max = 0;
-  uint32_t peer = 0;  // number
+  uint32_t peer = 0;                                  // number
   std::deque<std::pair<uint64_t, bool>> outstanding;  // work ids not freed by a polled completion; true: held back
 };
 

@@ -19,10 +19,10 @@
 #include "lib/memory/region_table.h"
 #include "lib/transport/transport.h"
 #include "tests/support/log_guard.h"
+#include "tests/support/verbs_kind.h"
 #include "transports/fault/fault_plan.h"
 #include "transports/loopback/loopback_network.h"
 #include "transports/tcp/tcp_transport.h"
-#include "tests/support/verbs_kind.h"
 
 namespace mcp::internal {
 

@@ -1,5 +1,5 @@
-// The verbs transport under test: over a device of this host, or over a device in memory (fake_verbs.h). Both are absent
-// from builds without libibverbs, which this hides.
+// The verbs transport under test: over a device of this host, or over a device in memory (fake_verbs.h). Both are
+// absent from builds without libibverbs, which this hides.
 #ifndef MCP_TESTS_SUPPORT_VERBS_KIND_H_
 #define MCP_TESTS_SUPPORT_VERBS_KIND_H_
 

@@ -41,9 +41,7 @@ class VerbsPending final : public PendingConnection {
     if (id_ == nullptr) return;
     const std::string bytes = EncodeReject({false, data_.nonce, 0, std::string(reason)});
     // The peer finds out by itself if this fails.
-    network_->calls()
-        .Reject(id_, {reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()})
-        .IgnoreError();
+    network_->calls().Reject(id_, {reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}).IgnoreError();
     network_->calls().DestroyId(std::exchange(id_, nullptr));
   }
 
@@ -90,8 +88,8 @@ void VerbsTransport::Turn(rdma_cm_id* id, const RejectData& data) {
 void VerbsTransport::OnRequest(const ConnectionEvent& event) {
   const absl::StatusOr<ConnectData> data = DecodeConnect(event.private_data());
   if (!data.ok()) return Turn(event.id, {false, 0, 0, std::string(data.status().message())});
-  const auto listener = std::find_if(listeners_.begin(), listeners_.end(),
-                                     [&](const Listener& l) { return l.id == event.listener; });
+  const auto listener =
+      std::find_if(listeners_.begin(), listeners_.end(), [&](const Listener& l) { return l.id == event.listener; });
   if (listener == listeners_.end()) return Turn(event.id, {false, data->nonce, 0, "nobody listens there any more"});
   std::vector<std::byte> hello;
   if (!CollectHello(*data, &hello)) {
@@ -166,8 +164,8 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
         std::min(static_cast<ibv_mtu>(request.data().path_mtu), connection->device->port_attributes.active_mtu);
     const QueuePairSettings settings = SettingsFor(*connection, path_mtu_max);
     MCP_ASSIGN_OR_RETURN(connection->path_mtu, calls().ReadyQueuePair(id, connection->qp, settings));
-    const std::array<std::byte, kAcceptBytes> bytes = EncodeAccept(
-        {static_cast<uint8_t>(connection->path_mtu), connection->device->index, connection->nonce});
+    const std::array<std::byte, kAcceptBytes> bytes =
+        EncodeAccept({static_cast<uint8_t>(connection->path_mtu), connection->device->index, connection->nonce});
     rdma_conn_param parameters = {};
     parameters.private_data = bytes.data();
     parameters.private_data_len = static_cast<uint8_t>(bytes.size());
@@ -182,8 +180,8 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
   if (accepted.ok()) return connection->id;
   --handshakes_;
   FinishClose(*connection);
-  return absl::Status(accepted.code(), absl::StrCat("verbs: accept ", request.remote_address(), ": ",
-                                                    accepted.message()));
+  return absl::Status(accepted.code(),
+                      absl::StrCat("verbs: accept ", request.remote_address(), ": ", accepted.message()));
 }
 
 // The peer's queue pair is ready, as its confirmation says: what is sent now does not meet one that is not.

@@ -48,7 +48,8 @@ absl::StatusOr<VerbsAddress> FromResolver(const Endpoint& endpoint, absl::string
 
 absl::StatusOr<VerbsAddress> ParseVerbsAddress(absl::string_view text) {
   const absl::StatusOr<Endpoint> endpoint = ParseEndpoint(text);
-  if (!endpoint.ok()) return absl::InvalidArgumentError(absl::StrCat("address '", text, "': ", endpoint.status().message()));
+  if (!endpoint.ok())
+    return absl::InvalidArgumentError(absl::StrCat("address '", text, "': ", endpoint.status().message()));
   return FromResolver(*endpoint, text, AI_NUMERICHOST);
 }
 

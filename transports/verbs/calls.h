@@ -78,7 +78,8 @@ class VerbsCalls {
   // The channel's descriptor does not block.
   virtual absl::StatusOr<ibv_comp_channel*> CreateCompletionChannel(ibv_context* context) = 0;
   virtual void DestroyCompletionChannel(ibv_comp_channel* channel) = 0;
-  virtual absl::StatusOr<ibv_cq*> CreateCompletionQueue(ibv_context* context, int entries, ibv_comp_channel* channel) = 0;
+  virtual absl::StatusOr<ibv_cq*> CreateCompletionQueue(ibv_context* context, int entries,
+                                                        ibv_comp_channel* channel) = 0;
   virtual void DestroyCompletionQueue(ibv_cq* queue) = 0;
   // Takes what the channel has to tell, all of it.
   virtual void TakeCompletionEvents(ibv_comp_channel* channel) = 0;

@@ -56,9 +56,9 @@ absl::Status VerbsTransport::BeginRequest(VerbsConnection& connection) {
 absl::Status VerbsTransport::OnAddressResolved(VerbsConnection& connection) {
   VerbsDevice* device = network_->DeviceOf(connection.cm_id->verbs);
   if (device == nullptr) {
-    return absl::UnavailableError(absl::StrCat("verbs: the route to ", connection.remote_address,
-                                               " is by a device that is not used: ",
-                                               absl::StrJoin(network_->passed_over(), "; ")));
+    return absl::UnavailableError(
+        absl::StrCat("verbs: the route to ", connection.remote_address,
+                     " is by a device that is not used: ", absl::StrJoin(network_->passed_over(), "; ")));
   }
   if (connection.device != device) DropQueuePair(connection);
   connection.device = device;
@@ -104,8 +104,8 @@ absl::Status VerbsTransport::OnResponse(VerbsConnection& connection, const Conne
   connection.remote_device = data.device;
   const ibv_mtu path_mtu_max =
       std::min(static_cast<ibv_mtu>(data.path_mtu), connection.device->port_attributes.active_mtu);
-  MCP_ASSIGN_OR_RETURN(connection.path_mtu, calls().ReadyQueuePair(connection.cm_id, connection.qp,
-                                                                   SettingsFor(connection, path_mtu_max)));
+  MCP_ASSIGN_OR_RETURN(connection.path_mtu,
+                       calls().ReadyQueuePair(connection.cm_id, connection.qp, SettingsFor(connection, path_mtu_max)));
   connection.state = State::kWelcoming;
   return calls().Establish(connection.cm_id);
 }
@@ -121,10 +121,10 @@ absl::Status VerbsTransport::OnRejected(VerbsConnection& connection, const Conne
     return absl::UnavailableError(
         absl::StrCat("verbs: connect to ", connection.remote_address, ": refused: ", data->reason));
   }
-  return absl::UnavailableError(
-      absl::StrCat("verbs: connect to ", connection.remote_address, ": ",
-                   event.status == kRejectedNobodyListens ? "nobody listens there"
-                                                          : absl::StrCat("rejected, reason ", event.status)));
+  return absl::UnavailableError(absl::StrCat("verbs: connect to ", connection.remote_address, ": ",
+                                             event.status == kRejectedNobodyListens
+                                                 ? "nobody listens there"
+                                                 : absl::StrCat("rejected, reason ", event.status)));
 }
 
 void VerbsTransport::OnWelcome(VerbsConnection& connection, const std::byte* bytes, uint32_t count, uint64_t buffer) {

@@ -23,9 +23,9 @@ inline constexpr uint32_t kNoStagingSlot = ~uint32_t{0};
 // What a posted work request holds until the device is done with it.
 struct PostedWork {
   uint32_t staging = kNoStagingSlot;
-  bool reports = false;      // gives kSent
-  bool transient = false;    // the registration is for this use alone
-  Registration registered;   // of the payload
+  bool reports = false;     // gives kSent
+  bool transient = false;   // the registration is for this use alone
+  Registration registered;  // of the payload
   uint64_t work_id = 0;
 };
 
@@ -61,14 +61,14 @@ class SendLedger {
 struct VerbsConnection {
   enum class State : uint8_t {
     kFree,
-    kResolving,    // connecting side: address and route
-    kAsking,       // connecting side: a request is on its way
-    kWelcoming,    // connecting side: connected, the peer's reply has not come
-    kAccepting,    // accepting side: the peer has not confirmed
-    kOpen,         // work may be posted
-    kLeaving,      // the goodbye is on its way
-    kDraining,     // the queue pair has failed: what was posted comes back
-    kClosed,       // kClosed is owed
+    kResolving,  // connecting side: address and route
+    kAsking,     // connecting side: a request is on its way
+    kWelcoming,  // connecting side: connected, the peer's reply has not come
+    kAccepting,  // accepting side: the peer has not confirmed
+    kOpen,       // work may be posted
+    kLeaving,    // the goodbye is on its way
+    kDraining,   // the queue pair has failed: what was posted comes back
+    kClosed,     // kClosed is owed
   };
 
   ConnectionId id = 0;
@@ -83,7 +83,7 @@ struct VerbsConnection {
   // The peer hung up: closes once what it sent before is delivered.
   enum class HungUp : uint8_t { kNo, kHeard, kLooked };
   HungUp hung_up = HungUp::kNo;
-  bool in_closing = false;    // in the transport's list
+  bool in_closing = false;  // in the transport's list
 
   // The handshake.
   uint64_t nonce = 0;
@@ -104,8 +104,8 @@ struct VerbsConnection {
   uint32_t inline_bytes_max = 0;
 
   // Receiving.
-  uint32_t owed = 0;           // credit to be given back to the peer
-  bool owes_listed = false;    // in the transport's list of those that owe
+  uint32_t owed = 0;         // credit to be given back to the peer
+  bool owes_listed = false;  // in the transport's list of those that owe
 
   absl::Status reason;
 

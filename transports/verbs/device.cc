@@ -133,8 +133,7 @@ ConnectionDescription VerbsTransport::Describe(ConnectionId id) const {
   const VerbsDevice& device = *connection->device;
   description.notes.push_back(absl::StrCat(
       "device ", device.opened.name, ": ",
-      network_->config().device.empty() ? "it has the route to the peer" : "asked for",
-      ", port ", device.port));
+      network_->config().device.empty() ? "it has the route to the peer" : "asked for", ", port ", device.port));
   for (const GidEntry& gid : device.gids) {
     const std::optional<VerbsAddress> address = AddressOfGid(gid);
     sockaddr_storage with_port = address.has_value() ? address->storage : sockaddr_storage();
@@ -151,8 +150,7 @@ ConnectionDescription VerbsTransport::Describe(ConnectionId id) const {
     description.notes.push_back(absl::StrCat("GID ", FormatGid(gid)));
     break;
   }
-  description.notes.push_back(
-      absl::StrCat("path MTU ", MtuBytes(connection->path_mtu), ": the smaller of both ends'"));
+  description.notes.push_back(absl::StrCat("path MTU ", MtuBytes(connection->path_mtu), ": the smaller of both ends'"));
   for (const std::string& line : network_->passed_over()) {
     description.notes.push_back(absl::StrCat("not used: ", line));
   }

@@ -89,8 +89,7 @@ absl::StatusOr<std::unique_ptr<DeviceRegions>> VerbsMemory::MakeRegions(absl::Sp
   auto regions = std::make_unique<DeviceRegions>();
   regions->calls = &calls_;
   for (size_t i = 0; i < domains_.size(); ++i) {
-    MCP_ASSIGN_OR_RETURN(regions->regions[i],
-                         calls_.RegisterMemory(domains_[i], range.data(), range.size(), access));
+    MCP_ASSIGN_OR_RETURN(regions->regions[i], calls_.RegisterMemory(domains_[i], range.data(), range.size(), access));
   }
   return regions;
 }

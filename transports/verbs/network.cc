@@ -58,7 +58,8 @@ absl::Status VerbsNetworkImpl::OpenDevices() {
 
 std::string VerbsNetworkImpl::Consider(const OpenedDevice& opened) {
   const std::vector<std::string> wanted = absl::StrSplit(config_.device, '/');
-  if (!config_.device.empty() && wanted[0] != opened.name) return absl::StrCat("not the one asked for, ", config_.device);
+  if (!config_.device.empty() && wanted[0] != opened.name)
+    return absl::StrCat("not the one asked for, ", config_.device);
   int wanted_port = 0;
   if (wanted.size() > 1 && !absl::SimpleAtoi(wanted[1], &wanted_port)) return absl::StrCat("no port ", wanted[1]);
   if (devices_.size() == kDevicesMax) return absl::StrCat("more than ", kDevicesMax, " devices");
@@ -90,7 +91,8 @@ absl::Status VerbsNetworkImpl::ChooseSource() {
   if (config_.device.empty() && config_.gid_index < 0) return absl::OkStatus();
   const VerbsDevice& device = *devices_.front();
   for (const GidEntry& gid : device.gids) {
-    if (gid.port != device.port || (config_.gid_index >= 0 && static_cast<int>(gid.index) != config_.gid_index)) continue;
+    if (gid.port != device.port || (config_.gid_index >= 0 && static_cast<int>(gid.index) != config_.gid_index))
+      continue;
     source_ = AddressOfGid(gid);
     if (source_.has_value() || config_.gid_index < 0) return absl::OkStatus();
     return absl::InvalidArgumentError(

@@ -130,9 +130,9 @@ void VerbsTransport::TakeReceive(LaneQueues& queues, const ibv_wc& completion) {
       return OnWelcome(connection, bytes, completion.byte_len, completion.wr_id);
     case MessageType::kGoodbye:
       BeginClose(connection,
-                 absl::UnavailableError(absl::StrCat(
-                     "verbs: the peer closed ", connection.remote_address, ": ",
-                     absl::string_view(reinterpret_cast<const char*>(bytes), completion.byte_len))),
+                 absl::UnavailableError(
+                     absl::StrCat("verbs: the peer closed ", connection.remote_address, ": ",
+                                  absl::string_view(reinterpret_cast<const char*>(bytes), completion.byte_len))),
                  false);
       return queues.ReturnBuffer(completion.wr_id);
   }

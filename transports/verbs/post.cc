@@ -188,8 +188,8 @@ void VerbsTransport::Ring(VerbsConnection& connection) {
     work.reports = false;
     Retire(connection, work);
   }
-  BeginClose(connection, ErrnoStatus(error > 0 ? error : EIO, absl::StrCat("verbs: ibv_post_send to ",
-                                                                           connection.remote_address)),
+  BeginClose(connection,
+             ErrnoStatus(error > 0 ? error : EIO, absl::StrCat("verbs: ibv_post_send to ", connection.remote_address)),
              false);
 }
 

@@ -36,8 +36,7 @@ absl::StatusOr<std::unique_ptr<LaneQueues>> LaneQueues::Create(VerbsNetworkImpl&
                                                limits.max_cqe, ", max_srq_wr ", limits.max_srq_wr));
   }
   MCP_ASSIGN_OR_RETURN(queues->channel_, calls.CreateCompletionChannel(context));
-  MCP_ASSIGN_OR_RETURN(queues->send_,
-                       calls.CreateCompletionQueue(context, static_cast<int>(sends), queues->channel_));
+  MCP_ASSIGN_OR_RETURN(queues->send_, calls.CreateCompletionQueue(context, static_cast<int>(sends), queues->channel_));
   MCP_ASSIGN_OR_RETURN(queues->receive_,
                        calls.CreateCompletionQueue(context, static_cast<int>(receives), queues->channel_));
   MCP_ASSIGN_OR_RETURN(queues->shared_, calls.CreateSharedReceiveQueue(device.domain, receives));
@@ -63,8 +62,8 @@ absl::StatusOr<LaneQueues::Slab> LaneQueues::MakeSlab(uint32_t slots) {
   if (slab.owned == nullptr) return absl::ResourceExhaustedError(absl::StrCat("no memory for ", size, " bytes"));
   slab.bytes = slab.owned.get();
   std::fill(slab.bytes, slab.bytes + size, std::byte{0});
-  MCP_ASSIGN_OR_RETURN(slab.region, network_.calls().RegisterMemory(device_.domain, slab.bytes, size,
-                                                                    IBV_ACCESS_LOCAL_WRITE));
+  MCP_ASSIGN_OR_RETURN(slab.region,
+                       network_.calls().RegisterMemory(device_.domain, slab.bytes, size, IBV_ACCESS_LOCAL_WRITE));
   return slab;
 }
 

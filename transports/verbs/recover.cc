@@ -40,8 +40,7 @@ void VerbsTransport::BeginClose(VerbsConnection& connection, absl::Status reason
     const std::string text(connection.reason.message().substr(0, kGoodbyeBytesMax));
     connection.state = State::kLeaving;
     connection.deadline_ns = clock_->NowNs() + kGoodbyeNs;
-    if (PostOwn(connection, MessageType::kGoodbye,
-                {reinterpret_cast<const std::byte*>(text.data()), text.size()})) {
+    if (PostOwn(connection, MessageType::kGoodbye, {reinterpret_cast<const std::byte*>(text.data()), text.size()})) {
       return;
     }
   }
@@ -83,9 +82,8 @@ void VerbsTransport::TakeSend(LaneQueues& queues, const ibv_wc& completion) {
     if (absl::Status reported = ReportedFault(connection); !reported.ok()) reason = std::move(reported);
   }
   BeginClose(connection,
-             absl::Status(reason.code(),
-                          absl::StrCat("verbs ", queues.device().opened.name, ": ", connection.remote_address, ": ",
-                                       reason.message())),
+             absl::Status(reason.code(), absl::StrCat("verbs ", queues.device().opened.name, ": ",
+                                                      connection.remote_address, ": ", reason.message())),
              false);
 }
 
@@ -104,10 +102,10 @@ absl::Status VerbsTransport::ReportedFault(const VerbsConnection& connection) co
   if (event < 0) return absl::OkStatus();
   const auto type = static_cast<ibv_event_type>(event);
   const AsyncFault& fault = FaultOf(type);
-  return absl::Status(fault.action == FaultAction::kSessionPoisoned ? absl::StatusCode::kInternal
-                                                                    : absl::StatusCode::kUnavailable,
-                      absl::StrCat("verbs ", connection.device->opened.name, ": ", connection.remote_address, ": ",
-                                   fault.cause, " (", ibv_event_type_str(type), ")"));
+  return absl::Status(
+      fault.action == FaultAction::kSessionPoisoned ? absl::StatusCode::kInternal : absl::StatusCode::kUnavailable,
+      absl::StrCat("verbs ", connection.device->opened.name, ": ", connection.remote_address, ": ", fault.cause, " (",
+                   ibv_event_type_str(type), ")"));
 }
 
 // Devices have reported something: whom it concerns finds out here.
@@ -116,9 +114,10 @@ void VerbsTransport::CheckReports() {
   for (const std::unique_ptr<VerbsConnection>& connection : connections_) {
     if (connection->state == State::kFree || connection->device == nullptr) continue;
     if (connection->device->gone.load(std::memory_order_acquire)) {
-      BeginClose(*connection,
-                 absl::UnavailableError(absl::StrCat("verbs ", connection->device->opened.name, ": the device is gone")),
-                 false);
+      BeginClose(
+          *connection,
+          absl::UnavailableError(absl::StrCat("verbs ", connection->device->opened.name, ": the device is gone")),
+          false);
     } else if (absl::Status reported = ReportedFault(*connection); !reported.ok()) {
       BeginClose(*connection, std::move(reported), false);
     }
@@ -143,8 +142,8 @@ void VerbsTransport::Retire(VerbsConnection& connection, PostedWork& work) {
 void VerbsTransport::CheckDeadlines() {
   const int64_t now_ns = clock_->NowNs();
   for (const std::unique_ptr<VerbsConnection>& connection : connections_) {
-    if (connection->state == State::kFree || connection->state == State::kOpen ||
-        connection->state == State::kClosed || connection->deadline_ns > now_ns) {
+    if (connection->state == State::kFree || connection->state == State::kOpen || connection->state == State::kClosed ||
+        connection->deadline_ns > now_ns) {
       continue;
     }
     if (connection->state == State::kLeaving) {
@@ -174,8 +173,8 @@ void VerbsTransport::AdvanceClosing() {
       if (connection.hung_up == VerbsConnection::HungUp::kHeard) {
         connection.hung_up = VerbsConnection::HungUp::kLooked;
       } else if (connection.queues->receives_seen) {
-        BeginClose(connection,
-                   absl::UnavailableError(absl::StrCat("verbs: ", connection.remote_address, " hung up")), false);
+        BeginClose(connection, absl::UnavailableError(absl::StrCat("verbs: ", connection.remote_address, " hung up")),
+                   false);
       }
     }
     if (connection.state == State::kLeaving && connection.sends.idle()) FailQueuePair(connection);

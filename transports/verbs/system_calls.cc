@@ -94,15 +94,14 @@ class SystemCalls final : public VerbsCalls {
   absl::StatusOr<ibv_mr*> RegisterMemory(ibv_pd* domain, void* address, size_t length, unsigned access) override {
     ibv_mr* region = ibv_reg_mr(domain, address, length, access);
     if (region != nullptr) return region;
-    return ErrnoStatus(errno, absl::StrCat("ibv_reg_mr of ", FormatBytes(length), " on ",
-                                           ibv_get_device_name(domain->context->device),
-                                           errno == ENOMEM ? " (is RLIMIT_MEMLOCK large enough?)" : ""));
+    return ErrnoStatus(
+        errno, absl::StrCat("ibv_reg_mr of ", FormatBytes(length), " on ", ibv_get_device_name(domain->context->device),
+                            errno == ENOMEM ? " (is RLIMIT_MEMLOCK large enough?)" : ""));
   }
   void DeregisterMemory(ibv_mr* region) override { ibv_dereg_mr(region); }
 
   absl::StatusOr<ibv_comp_channel*> CreateCompletionChannel(ibv_context* context) override {
-    MCP_ASSIGN_OR_RETURN(ibv_comp_channel * channel,
-                         Made(ibv_create_comp_channel(context), "ibv_create_comp_channel"));
+    MCP_ASSIGN_OR_RETURN(ibv_comp_channel * channel, Made(ibv_create_comp_channel(context), "ibv_create_comp_channel"));
     if (absl::Status set = NotBlocking(channel->fd); !set.ok()) {
       ibv_destroy_comp_channel(channel);
       return set;
@@ -185,8 +184,7 @@ class SystemCalls final : public VerbsCalls {
   void DestroyQueuePair(ibv_qp* qp) override { ibv_destroy_qp(qp); }
 
   absl::StatusOr<rdma_event_channel*> CreateEventChannel() override {
-    MCP_ASSIGN_OR_RETURN(rdma_event_channel * channel,
-                         Made(rdma_create_event_channel(), "rdma_create_event_channel"));
+    MCP_ASSIGN_OR_RETURN(rdma_event_channel * channel, Made(rdma_create_event_channel(), "rdma_create_event_channel"));
     if (absl::Status set = NotBlocking(channel->fd); !set.ok()) {
       rdma_destroy_event_channel(channel);
       return set;
