@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "mcp/engine.h"
 #include "mcp/session.h"
 #include "tools/mcp_perf/test_kind.h"
 
@@ -66,6 +67,9 @@ struct Options {
 };
 
 // Either options, or text for the user and the status to exit with.
+// The choice of device that the command line makes.
+VerbsOptions VerbsOf(const Options& options);
+
 struct ParsedCommandLine {
   std::optional<Options> options;
   int exit_status = kExitOk;
