@@ -94,6 +94,8 @@ class Rail {
   // Builds an operation without completion (a control frame).
   Operation* NewFrame(FrameType type);
   void Flush(bool about_to_block);
+  // The half of Flush that acknowledges nothing.
+  void PostPending();
   // Something is left that a later flush must send.
   bool wants_flush() const;
   // Something is left that need not wait for anything but the next round.

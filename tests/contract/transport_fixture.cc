@@ -13,7 +13,8 @@ std::string TransportCaseName(const testing::TestParamInfo<TransportCase>& info)
 std::vector<TransportCase> AllTransportCases() {
   std::vector<TransportCase> cases;
   for (const bool decorated : {false, true}) {
-    for (const TransportKind kind : {TransportKind::kLoopback, TransportKind::kTcpIoUring, TransportKind::kTcpEpoll}) {
+    for (const TransportKind kind :
+         {TransportKind::kLoopback, TransportKind::kTcpIoUring, TransportKind::kTcpEpoll, TransportKind::kTcpPolled}) {
       cases.push_back({kind, decorated});
     }
   }

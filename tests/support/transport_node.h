@@ -25,9 +25,10 @@
 
 namespace mcp::internal {
 
-enum class TransportKind { kLoopback, kTcpIoUring, kTcpEpoll };
+// kTcpPolled: io_uring, as a lane uses it whose caller polls.
+enum class TransportKind { kLoopback, kTcpIoUring, kTcpEpoll, kTcpPolled };
 
-// "loopback", "tcp_io_uring", "tcp_epoll"
+// "loopback", "tcp_io_uring", "tcp_epoll", "tcp_polled"
 absl::string_view TransportKindName(TransportKind kind);
 // Why this host cannot run it; empty when it can.
 std::string WhyNoTransport(TransportKind kind);
