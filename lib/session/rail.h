@@ -164,6 +164,7 @@ class Rail {
   uint32_t AcknowledgedByUs() const;
 
   void ExpireOperations();
+  void MeasureSilence();
   void Probe();
   uint64_t MemoryBytes() const;
 
@@ -201,6 +202,8 @@ class Rail {
 
   // Liveness.
   int64_t last_heard_ns_ = 0;
+  int64_t last_tick_ns_ = 0;
+  int64_t silent_ns_ = 0;  // as of the last tick, less what this lane itself slept through
   int64_t last_ping_ns_ = 0;
   int64_t last_progress_ns_ = 0;
   uint32_t damaged_headers_ = 0;   // in a row
