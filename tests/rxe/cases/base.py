@@ -21,7 +21,7 @@ UNDER_WAY_BYTES = 4 << 20  # a transfer that moved as much is neither its handsh
 
 class Setting:
     """What the command line chose. TRANSPORT is empty for a build without verbs."""
-    kernel = mcp_perf = contract_tests = transport = ''
+    kernel = mcp_perf = mcp_info = contract_tests = transport = ''
 
 
 class Machines:
