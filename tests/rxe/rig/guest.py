@@ -1,0 +1,108 @@
+"""QEMU guests: this host's files, another kernel, and a network that can be broken at will. Plain emulation will do."""
+import ctypes
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+
+from . import kernel, network
+from .machine import Machine, RigError
+
+QEMU = 'qemu-system-x86_64'
+BOOT_S = 60
+PR_SET_PDEATHSIG = 1
+_MEMORY_MIB = {1: 4096, 2: 3072}  # by the number of guests; the host gives it only as it is touched
+
+
+def missing():
+    """Why no guest can run here, or nothing."""
+    if platform.machine() != 'x86_64':
+        return f'guests are for x86_64 hosts, not {platform.machine()}'
+    return None if shutil.which(QEMU) else f'{QEMU} is not installed (Debian: qemu-system-x86)'
+
+
+def _die_with_driver(driver):
+    def prepare():
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != driver:
+            os._exit(1)
+    return prepare
+
+
+def _command(series, memory_mib, wire, number):
+    vmlinuz, initramfs = kernel.get(series)
+    command = [
+        QEMU, '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-monitor', 'none',
+        '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', str(memory_mib),
+        '-kernel', str(vmlinuz), '-initrd', str(initramfs),
+        '-append', 'console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on',
+        '-virtfs', 'local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap',
+        '-device', 'virtio-rng-pci',
+        # The agent's port on stdin and stdout, the console on stderr.
+        '-chardev', 'stdio,id=agent,signal=off', '-device', 'virtio-serial-pci,max_ports=2',
+        '-device', 'virtserialport,chardev=agent,nr=1',
+        '-chardev', 'file,id=console,path=/dev/stderr,append=on', '-serial', 'chardev:console']
+    if wire:
+        command += ['-netdev', f'dgram,id=wire,local.type=fd,local.str={wire.fileno()}',
+                    '-device', f'virtio-net-pci,netdev=wire,mac=52:54:00:00:97:{number:02x},host_mtu=9000,romfile=']
+    return command
+
+
+class Guest(Machine):
+    def __init__(self, name, series, memory_mib, wire=None, number=1):
+        self._console = tempfile.TemporaryFile('a+b')
+        command = _command(series, memory_mib, wire, number)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._console,
+                                   pass_fds=[wire.fileno()] if wire else [], start_new_session=True,
+                                   preexec_fn=_die_with_driver(os.getpid()))
+        super().__init__(name, process, self._console_tail, disposable=True)
+
+    def _console_tail(self):
+        """What the guest's kernel said last."""
+        self._console.seek(0)
+        text = self._console.read().decode(errors='replace').partition('Call Trace:')[0]
+        return ''.join(f'\n  {line}' for line in text.splitlines()[-15:] if line.strip())
+
+
+def _require():
+    reason = missing()
+    if reason:
+        raise RigError(reason)
+
+
+def boot_one(series):
+    """One guest, with its device on one end of a veth pair."""
+    _require()
+    guest = Guest(f'guest with kernel {series}', series, _MEMORY_MIB[1])
+    try:
+        guest.wait_until_ready(BOOT_S)
+        guest.check('hostname rxe')
+        network.make_veth_device(guest)
+        return guest
+    except BaseException:
+        guest.close()
+        raise
+
+
+def boot_two(series):
+    """Two guests on one wire, which is a pair of sockets: a sender waits rather than lose a packet."""
+    _require()
+    guests = []
+    wires = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        for number, wire in enumerate(wires, 1):
+            guests.append(Guest(f'guest {number} with kernel {series}', series, _MEMORY_MIB[2], wire, number))
+        for number, guest in enumerate(guests, 1):
+            guest.wait_until_ready(BOOT_S)
+            network.make_ethernet_device(guest, number)
+        return guests
+    except BaseException:
+        for guest in guests:
+            guest.close()
+        raise
+    finally:
+        for wire in wires:
+            wire.close()
