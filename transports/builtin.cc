@@ -53,8 +53,9 @@ class LoopbackProvider final : public TransportProvider {
   const std::shared_ptr<LoopbackNetwork> network_ = LoopbackNetwork::Create();
 };
 
-absl::StatusOr<std::unique_ptr<TransportProvider>> CreateTcp(const TcpOptions& options, Logger* logger) {
+absl::StatusOr<std::unique_ptr<TransportProvider>> CreateTcp(const TcpOptions& options, bool polled, Logger* logger) {
   TcpConfig config;
+  config.polled = polled;
   switch (options.io) {
     case TcpOptions::Io::kAuto:
       config.io = TcpConfig::Io::kAuto;
@@ -115,7 +116,7 @@ absl::StatusOr<std::unique_ptr<TransportProvider>> CreateVerbs(const VerbsOption
 
 absl::StatusOr<std::unique_ptr<TransportProvider>> CreateProvider(absl::string_view name, const EngineOptions& options,
                                                                   Logger* logger) {
-  if (name == "tcp") return CreateTcp(options.tcp, logger);
+  if (name == "tcp") return CreateTcp(options.tcp, options.lanes == 0, logger);
   if (name == "verbs") return CreateVerbs(options.verbs, logger);
   if (name == "loopback") return std::make_unique<LoopbackProvider>();
   return absl::InvalidArgumentError(absl::StrCat("EngineOptions::transports: this build has no transport '", name,

@@ -69,6 +69,8 @@ size_t Lane::RoundOnLane() {
   regions_->EnterRound(index_);
   now_ns_ = clock_->NowNs();
   size_t done = DrainSubmissions() + DrainFunctions();
+  // What was started since the last round leaves with this round's Poll, not the next one's.
+  for (Rail* rail : dirty_) rail->PostPending();
   const size_t events = transport_->Poll(absl::MakeSpan(events_));
   done += Dispatch(events) + CompleteEnded();
   done += FlushDirty(false);
@@ -79,6 +81,7 @@ size_t Lane::RoundOnLane() {
 }
 
 size_t Lane::DrainSubmissions() {
+  if (submissions_.EmptyApprox()) return 0;
   int count = 0;
   Submission submission;
   while (count < kSubmissionsPerRound && submissions_.TryPop(&submission)) {

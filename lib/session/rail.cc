@@ -110,19 +110,29 @@ int64_t Rail::OnTick() {
   if (index_ == 0) next = std::min(next, session_.OnHomeTick());
   if (state_ != State::kUp) return next;
   counters_.memory_bytes.store(MemoryBytes(), std::memory_order_relaxed);
-  const int64_t silent_ns = now - last_heard_ns_;
-  if (silent_ns >= patience) {
+  MeasureSilence();
+  if (silent_ns_ >= patience) {
     session_.Fail(session_.Error(absl::StatusCode::kUnavailable, *this,
-                                 absl::StrCat("no sign of life for ", silent_ns / kNsPerMs, " ms (peer_timeout is ",
+                                 absl::StrCat("no sign of life for ", silent_ns_ / kNsPerMs, " ms (peer_timeout is ",
                                               patience / kNsPerMs, " ms)")));
     return next;
   }
-  if (silent_ns >= patience / 4 && now - last_ping_ns_ >= patience / 4 && PostAck(kFlagReplyWanted, 0, true)) {
+  if (silent_ns_ >= patience / 4 && now - last_ping_ns_ >= patience / 4 && PostAck(kFlagReplyWanted, 0, true)) {
     last_ping_ns_ = now;
   }
   if (!sent_.empty() && now - std::max(last_progress_ns_, probe_sent_ns_) >= kProbeAfterNs) Probe();
   if (!sent_.empty()) next = std::min(next, now + kProbeAfterNs);
-  return std::min(next, last_heard_ns_ + patience);
+  return std::min(next, now + patience - silent_ns_);
+}
+
+// A lane that did not run for a while (a stopped or starved process) could not have heard its peer meanwhile: what
+// exceeds the time between two ticks by much is not held against the peer.
+void Rail::MeasureSilence() {
+  const int64_t now = lane_.now_ns();
+  const int64_t since_ns = now - std::max(last_heard_ns_, last_tick_ns_);
+  if (last_heard_ns_ >= last_tick_ns_) silent_ns_ = 0;
+  silent_ns_ += std::min(since_ns, session_.peer_timeout_ns() / 2);
+  last_tick_ns_ = now;
 }
 
 // Unlike an acknowledgement it does not overtake: when it arrives, what was posted before it has arrived or is lost.

@@ -95,6 +95,8 @@ class Rail {
   // Builds an operation without completion (a control frame).
   Operation* NewFrame(FrameType type);
   void Flush(bool about_to_block);
+  // The half of Flush that acknowledges nothing.
+  void PostPending();
   // Something is left that a later flush must send.
   bool wants_flush() const;
   // Something is left that need not wait for anything but the next round.
@@ -167,6 +169,7 @@ class Rail {
   uint32_t AcknowledgedByUs() const;
 
   void ExpireOperations();
+  void MeasureSilence();
   void Probe();
   uint64_t MemoryBytes() const;
 
@@ -204,6 +207,8 @@ class Rail {
 
   // Liveness.
   int64_t last_heard_ns_ = 0;
+  int64_t last_tick_ns_ = 0;
+  int64_t silent_ns_ = 0;  // as of the last tick, less what this lane itself slept through
   int64_t last_ping_ns_ = 0;
   int64_t last_progress_ns_ = 0;
   uint32_t damaged_headers_ = 0;   // in a row

@@ -49,6 +49,11 @@ bool Rail::wants_flush() const {
 }
 
 void Rail::Flush(bool about_to_block) {
+  PostPending();
+  if (state_ == State::kUp) SendAckIfDue(about_to_block);
+}
+
+void Rail::PostPending() {
   backlog_ = false;
   refused_ = false;
   if (state_ != State::kUp) return;
@@ -67,7 +72,6 @@ void Rail::Flush(bool about_to_block) {
   } else {
     refused_ = true;
   }
-  SendAckIfDue(about_to_block);
 }
 
 // Takes a tile off the run that heads the pending list. Its last tile is the run itself.

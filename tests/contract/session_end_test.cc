@@ -19,25 +19,26 @@ constexpr uint64_t kLarge = 8 << 20;
 
 class SessionEnd : public SessionContract {
  protected:
-  // Every kind of operation, in flight in both directions. Some of it can never finish by itself.
+  // Every kind of operation, in flight in both directions, none to memory that another uses. Some of it can never
+  // finish by itself.
   std::vector<Operations::Index> StartEverything(bool unmatched) {
-    Memory& near = NewMemory(client_engine(), 4 * kLarge);
-    Memory& far = NewMemory(server_engine(), 4 * kLarge);
+    Memory& near = NewMemory(client_engine(), 6 * kLarge);
+    Memory& far = NewMemory(server_engine(), 6 * kLarge);
     const RemoteRegion remote_far = Export(far);
     const RemoteRegion remote_near = Export(near);
     std::vector<Operations::Index> started = {
         ops().Put(client(), near.Part(0, kLarge), remote_far, kLarge),
-        ops().Put(client(), near.Part(0, kSmall), remote_far, 0),
+        ops().Put(client(), near.Part(0, kSmall), remote_far, 4 * kLarge),
         ops().Get(client(), near.Part(kLarge, kLarge), remote_far, 0),
         ops().Get(server(), far.Part(2 * kLarge, kSmall), remote_near, 0),
         ops().Send(client(), 1, near.Part(0, kSmall)),
         ops().Receive(server(), 1, far.Part(3 * kLarge, kLarge)),
         ops().Send(client(), 2, near.Part(0, kLarge)),
-        ops().Receive(server(), 2, far.Part(3 * kLarge, kLarge)),
+        ops().Receive(server(), 2, far.Part(5 * kLarge, kLarge)),
     };
     if (unmatched) {
       started.push_back(ops().Receive(client(), 3, near.Part(2 * kLarge, kSmall)));
-      started.push_back(ops().Receive(server(), 3, far.Part(2 * kLarge, kSmall)));
+      started.push_back(ops().Receive(server(), 3, far.Part(4 * kLarge + kSmall, kSmall)));
       started.push_back(ops().Send(client(), 4, near.Part(0, kLarge)));
     }
     for (const auto index : started) EXPECT_TRUE(ops().accepted(index)) << ops().at(index).accepted;
@@ -221,11 +222,11 @@ TEST_P(SessionEnd, RevokedMemoryIsTheOwnersAlone) {
       ASSERT_TRUE(world().Connect(client_engine(), server_engine(), Options(), &ends_)) << ends_.status;
     }
     Memory& source = NewMemory(client_engine(), kLarge);
-    Memory& target = NewMemory(server_engine(), kLarge);
+    Memory& target = NewMemory(server_engine(), 4 * kLarge);
     source.Fill(0, kLarge, 1);
     const RemoteRegion remote = Export(target);
     std::vector<Operations::Index> puts;
-    for (int i = 0; i < 4; ++i) puts.push_back(ops().Put(client(), source.Part(0, kLarge), remote, 0));
+    for (uint64_t i = 0; i < 4; ++i) puts.push_back(ops().Put(client(), source.Part(0, kLarge), remote, i * kLarge));
     const size_t done = static_cast<size_t>(rounds);
     ASSERT_TRUE(Drive([&] { return done == 0 || ops().done(puts[done - 1]); }));
     target.region.Revoke();

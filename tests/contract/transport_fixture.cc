@@ -14,7 +14,7 @@ std::vector<TransportCase> AllTransportCases() {
   std::vector<TransportCase> cases;
   for (const bool decorated : {false, true}) {
     for (const TransportKind kind : {TransportKind::kLoopback, TransportKind::kTcpIoUring, TransportKind::kTcpEpoll,
-                                     TransportKind::kVerbs, TransportKind::kVerbsFake}) {
+                                     TransportKind::kTcpPolled, TransportKind::kVerbs, TransportKind::kVerbsFake}) {
       cases.push_back({kind, decorated});
     }
   }

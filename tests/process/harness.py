@@ -57,10 +57,10 @@ class Processes(unittest.TestCase):
         self.fail(f'no "{wanted}" in {"".join(seen)!r}')
 
 
-def main(case):
-    """Runs the methods test_* of a Processes class, or those named on the command line. Returns the exit status."""
-    names = unittest.defaultTestLoader.getTestCaseNames(case)
-    names = [name for name in names if not sys.argv[2:] or name in sys.argv[2:]]
+def main(case, wanted=None):
+    """Runs the methods test_* of a class, or those `wanted` (else named on the command line). Returns the exit status."""
+    wanted = sys.argv[2:] if wanted is None else wanted
+    names = [name for name in unittest.defaultTestLoader.getTestCaseNames(case) if not wanted or name in wanted]
     failed = 0
     for name in names:
         shown = f'{case.__name__}.{name}'

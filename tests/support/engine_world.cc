@@ -71,6 +71,7 @@ Engine* EngineWorld::MakeEngine(int lanes) {
   } else if (setup_.kind != TransportKind::kLoopback) {
     TcpConfig config;
     config.io = setup_.kind == TransportKind::kTcpEpoll ? TcpConfig::Io::kEpoll : TcpConfig::Io::kIoUring;
+    config.polled = lanes == 0;
     auto network = CreateTcpNetwork(config, log_.logger());
     if (!network.ok()) {
       ADD_FAILURE() << network.status();

@@ -18,6 +18,7 @@ constexpr int64_t kQuietNs = 30'000'000;
 TcpConfig TcpConfigFor(TransportKind kind) {
   TcpConfig config;
   config.io = kind == TransportKind::kTcpEpoll ? TcpConfig::Io::kEpoll : TcpConfig::Io::kIoUring;
+  config.polled = kind == TransportKind::kTcpPolled;
   return config;
 }
 
@@ -31,6 +32,8 @@ absl::string_view TransportKindName(TransportKind kind) {
       return "tcp_io_uring";
     case TransportKind::kTcpEpoll:
       return "tcp_epoll";
+    case TransportKind::kTcpPolled:
+      return "tcp_polled";
     case TransportKind::kVerbs:
       return "verbs";
     case TransportKind::kVerbsFake:

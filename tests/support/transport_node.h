@@ -30,17 +30,17 @@ enum class TransportKind {
   kLoopback,
   kTcpIoUring,
   kTcpEpoll,
+  kTcpPolled,  // io_uring, as a lane uses it whose caller polls
   kVerbs,      // over a device of this host
   kVerbsFake,  // over a device in memory
 };
 
-// "loopback", "tcp_io_uring", "tcp_epoll", "verbs", "verbs_fake"
+// "loopback", "tcp_io_uring", "tcp_epoll", "tcp_polled", "verbs", "verbs_fake"
 absl::string_view TransportKindName(TransportKind kind);
 // Why this host cannot run it; empty when it can.
 std::string WhyNoTransport(TransportKind kind);
 // An address to listen at, with a name or port of the transport's choice.
 std::string AnyAddress(TransportKind kind);
-inline bool IsTcp(TransportKind kind) { return kind == TransportKind::kTcpIoUring || kind == TransportKind::kTcpEpoll; }
 inline bool IsVerbs(TransportKind kind) { return kind == TransportKind::kVerbs || kind == TransportKind::kVerbsFake; }
 
 // What one engine's lanes share: the transport's network, its keys.

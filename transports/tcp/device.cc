@@ -29,6 +29,7 @@ absl::StatusOr<std::unique_ptr<Transport>> TcpTransport::Create(std::shared_ptr<
   const uint32_t sockets_max = 2 * config.connections_max + config.pending_sockets_max + kSpareSockets;
   MCP_ASSIGN_OR_RETURN(std::unique_ptr<Reactor> reactor,
                        network->uses_io_uring() ? MakeUringReactor(sockets_max) : MakeEpollReactor(sockets_max));
+  if (config.polled) reactor = MakePolledReactor(std::move(reactor));
   return std::unique_ptr<Transport>(new TcpTransport(std::move(network), regions, clock, lane, std::move(reactor)));
 }
 
@@ -46,7 +47,7 @@ TcpTransport::TcpTransport(std::shared_ptr<Network> network, RegionTable* region
   info_.message_bytes_max = kTcpMessageBytesMax;
   info_.write_bytes_max = kTcpWriteBytesMax;
   info_.eager_bytes_max = kEagerBytesMax;
-  delivered_buffers_.reserve(kReceiveBuffers);
+  delivered_buffers_.reserve(kReceiveBuffers + kPolledBuffers);
 }
 
 TcpTransport::~TcpTransport() {

@@ -179,7 +179,7 @@ class TcpTransport final : public Transport {
   absl::Span<Event> events_;
   size_t events_given_ = 0;
   OperationResult results_[kResultsPerRun];
-  Chunk chunks_[kReceiveBuffers];
+  Chunk chunks_[kReceiveBuffers + kPolledBuffers];
   std::vector<uint16_t> delivered_buffers_;
   Block* delivered_blocks_ = nullptr;
   std::vector<std::unique_ptr<Connecting>> delivered_hellos_;

@@ -12,6 +12,7 @@
 #include "lib/base/assert.h"
 #include "lib/base/errno_status.h"
 #include "transports/tcp/device.h"
+#include "transports/tcp/kernel_order.h"
 
 namespace mcp::internal {
 namespace {
@@ -79,12 +80,14 @@ void TcpTransport::FlushDirty() {
 
 void TcpTransport::FlushControl(Connection& connection) {
   if (connection.control.sending || !connection.control_sender.staged()) return;
+  BeforeSend(connection);
   connection.control.sending = true;
   reactor_->Send(connection.control.id, connection.control_sender.Begin());
 }
 
 void TcpTransport::FlushData(Connection& connection) {
   if (connection.data.sending || connection.data.awaiting) return;
+  BeforeSend(connection);
   if (connection.send_mode == SendMode::kPageReferences && PumpPages(connection)) return;
   if (connection.data_sender.empty() || connection.state != Connection::State::kOpen) return;
   connection.data.sending = true;

@@ -45,6 +45,8 @@ struct OperationResult {
 // ones cost more rounds in the kernel (4 KiB messages: a fifth slower with 16 KiB), larger ones gained nothing.
 inline constexpr uint32_t kReceiveBufferBytes = 64 * 1024;
 inline constexpr uint32_t kReceiveBuffers = 16;  // a power of two
+// What the polled reactor adds, numbered behind those.
+inline constexpr uint32_t kPolledBuffers = 8;
 
 // Results that one Run gives at most.
 inline constexpr size_t kResultsPerRun = 256;
@@ -86,6 +88,8 @@ class Reactor {
 // Null and the reason when the kernel refuses. `sockets_max` bounds what can be added.
 absl::StatusOr<std::unique_ptr<Reactor>> MakeUringReactor(uint32_t sockets_max);
 absl::StatusOr<std::unique_ptr<Reactor>> MakeEpollReactor(uint32_t sockets_max);
+// Makes small work on a few connections at once, in place of handing it to `inner` (polled_reactor.cc).
+std::unique_ptr<Reactor> MakePolledReactor(std::unique_ptr<Reactor> inner);
 
 // Does what the transport does, once, on a socket pair. Not OK: why io_uring cannot be used here.
 absl::Status ProbeUring();

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "lib/base/errno_status.h"
 #include "transports/tcp/device.h"
+#include "transports/tcp/kernel_order.h"
 
 namespace mcp::internal {
 namespace {
@@ -24,6 +25,7 @@ constexpr uint32_t kScratchBytes = 256 * 1024;
 }  // namespace
 
 void TcpTransport::HandleControlReceived(Connection& connection, const OperationResult& result) {
+  AfterReceive(connection);
   if (!result.more) connection.control.receiving = false;
   if (result.result > 0) {
     if (connection.state != Connection::State::kOpen || connection.refused) {
@@ -272,6 +274,7 @@ void TcpTransport::StartPayload(Connection& connection) {
 }
 
 void TcpTransport::HandlePayload(Connection& connection, const OperationResult& result) {
+  AfterReceive(connection);
   connection.data.receiving = false;
   const auto listed = std::find(receiving_payload_.begin(), receiving_payload_.end(), connection.id);
   if (listed != receiving_payload_.end()) {

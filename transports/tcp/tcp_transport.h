@@ -44,6 +44,8 @@ struct TcpConfig {
   // names what it uses and why.
   std::string congestion_control;
   ZeroCopy zero_copy = ZeroCopy::kAuto;
+  // Whoever drives the lanes polls them: single messages matter more than batches.
+  bool polled = false;
   // How long an accepted socket may take to say who it is, and to be joined by its sibling.
   int64_t handshake_timeout_ns = 3'000'000'000;
   // Sockets of one listener that have not become a connection yet. More are closed at once.

@@ -62,11 +62,14 @@ class Table:
                f'median (smallest–greatest). '
                f'Made by `{run["made_by"]}`.')
         yield ''
-        load = run['load_before'][0]
-        if foreign and (foreign.median > _QUIET_SHARE or load > 0.5):
-            yield (f'**The machine was not quiet**: load {load:.1f} before, others used a median of '
-                   f'{foreign.median:.0%} of it during measurements (up to {foreign.high:.0%}). These figures show '
-                   'that the comparison runs, not who wins.')
+        if foreign and foreign.median > _QUIET_SHARE:
+            yield (f'**The machine was not quiet**: others used a median of {foreign.median:.0%} of it during '
+                   f'measurements (up to {foreign.high:.0%}). These figures show that the comparison runs, not who '
+                   'wins.')
+            yield ''
+        elif foreign:
+            yield (f'Others used a median of {foreign.median:.0%} of the machine during measurements, at most '
+                   f'{foreign.high:.0%} during one.')
             yield ''
 
     def _path(self, path):

@@ -88,10 +88,8 @@ def _pair(options):
         say(f'server {server_machine.address}, client {client_machine.address}, kernel {server_machine.kernel}')
         addresses = {'SERVER': server_machine.address, 'CLIENT': client_machine.address,
                      'SERVER6': server_machine.address6, 'CLIENT6': client_machine.address6}
-        before = server_machine.listeners()
-        server = server_machine.start(options.server, options.timeout, _relay,
-                                      environment={**_environment(server_machine), **addresses})
-        server_machine.wait_for_listener(server, before)
+        server = server_machine.start_server(options.server, options.timeout, on_output=_relay,
+                                             environment={**_environment(server_machine), **addresses})
         client = client_machine.start(options.client, options.timeout, _relay,
                                       environment={**_environment(client_machine), **addresses})
         status = client.wait().status

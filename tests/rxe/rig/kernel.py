@@ -20,7 +20,7 @@ CACHE = pathlib.Path(os.environ.get('MCP_RXE_CACHE', HERE.parents[2] / 'build/rx
 KERNELS = ('6.1', '6.12')
 # crc32_generic: without it `rdma link add` fails with ENOENT.
 MODULES = ('virtio_pci virtio_console virtio_net virtio_rng 9p 9pnet_virtio overlay crc32_generic veth bridge sch_netem '
-           'sch_tbf rdma_rxe rdma_ucm ib_uverbs').split()
+           'sch_tbf sch_ingress cls_u32 act_gact rdma_rxe rdma_ucm ib_uverbs').split()
 DOWNLOAD_S = 300
 TOOL_S = 120
 

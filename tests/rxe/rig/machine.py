@@ -142,19 +142,24 @@ class Machine:
             raise RigError(f'{self.name}: {argv}: {result}')
         return result.out
 
-    def listeners(self):
+    def _listeners(self):
         """What listens here, by TCP or by RDMA connection management."""
-        shown = self.check('ss -Hltn; rdma resource show cm_id state LISTEN')
+        shown = self.check('ss -Hltn; rdma resource show cm_id state LISTEN 2>/dev/null')
         return {line.strip() for line in shown.splitlines()}
 
-    def wait_for_listener(self, server, before, timeout_s=LISTEN_S):
-        """Waits until something listens that was not among `before`."""
-        deadline = time.monotonic() + timeout_s
-        while not self.listeners() - before:
+    def start_server(self, argv, limit_s=COMMAND_LIMIT_S, listen_s=LISTEN_S, **options):
+        """Starts a command and waits until something listens that did not before."""
+        before = self._listeners()
+        server = self.start(argv, limit_s, **options)
+        deadline = time.monotonic() + listen_s
+        while not self._listeners() - before:
             if server.status is not None:
-                raise RigError(f'{self.name}: the server ended with status {server.status} before it listened')
+                raise RigError(f'{self.name}: {argv} ended before it listened: '
+                               f'{Result(server.status, server.text(), server.text("error"))}')
             if time.monotonic() > deadline:
-                raise RigError(f'{self.name}: the server does not listen after {timeout_s} s')
+                server.kill()
+                raise RigError(f'{self.name}: {argv} does not listen after {listen_s} s')
+        return server
 
     def close(self):
         if self._process.poll() is None:

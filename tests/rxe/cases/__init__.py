@@ -1,0 +1,1 @@
+"""What runs on the rig: one short function a case."""

@@ -1,0 +1,60 @@
+"""The verbs transport: the contract suite within one host, mcp-perf within one and between two."""
+import json
+import re
+
+import mcp_perf_schema
+
+from .base import BRIEF, Perf, Setting
+
+TESTS = ['put_bw', 'put_lat', 'get_bw', 'get_lat', 'send_bw', 'send_lat']
+FEW = ('-n', '3', '-w', '1', '--quiet')
+SHARDS = 2  # as many as a guest has cores
+CONTRACT_S = 280
+CASE = re.compile(r'\[ +(OK|FAILED|SKIPPED) +\] \S+.* \(\d+ ms\)$', re.MULTILINE)
+
+
+class Verbs(Perf):
+    def test_one_passes_the_contract_suite(self):
+        self.need_verbs()
+        machine = self.one()
+        shards = [machine.start([Setting.contract_tests, f'--gtest_filter=*{Setting.transport}*'], CONTRACT_S,
+                                environment={'GTEST_TOTAL_SHARDS': str(SHARDS), 'GTEST_SHARD_INDEX': str(shard)})
+                  for shard in range(SHARDS)]
+        for shard in shards:
+            result = shard.wait()
+            print(result.out, end='')  # each of its cases counts in the summary
+            self.assertEqual(result.status, 0, result.error)
+            self.assertIn('OK', {case[1] for case in CASE.finditer(result.out)}, f'nothing ran: {result}')
+
+    def test_one_measures_over_loopback(self):
+        self.need_verbs()
+        result = self.one().run([Setting.mcp_perf, '--loopback', '--transport', Setting.transport, '-B',
+                                 self.one().address, '-t', 'all', '-s', '64,64K', '--json', '-', *BRIEF])
+        self.document(result)
+
+    def test_one_takes_verbs_by_itself(self):
+        self.need_verbs()
+        out = self.shell(self.one(), [Setting.mcp_perf, '--loopback', '-B', self.one().address, '-t', 'put_bw', '-s',
+                                      '64', '--json', '-', *BRIEF])
+        document = json.loads(out)
+        mcp_perf_schema.check(document)
+        self.assertEqual(document['local']['transport'], Setting.transport)
+        self.assertNotIn('verbs', [fallback['wanted'] for fallback in document['fallbacks']])
+
+    def test_two_measure_every_test(self):
+        self.start_server()
+        document = self.measure('-t', 'all', '-s', '1,64,4K,64K,1M')
+        self.assertEqual([(line['test'], line['size_bytes']) for line in document['results']],
+                         [(test, size) for test in TESTS for size in (1, 64, 4096, 65536, 1 << 20)])
+
+    def test_two_measure_by_ipv6(self):
+        self.start_server()
+        self.measure('-t', 'put_bw,send_bw', '-s', '64K', address=self.server_machine.address6)
+
+    def test_two_measure_large_operations_over_several_rails(self):
+        self.start_server()
+        for rails in ('1', '2'):
+            with self.subTest(rails):
+                document = self.measure('-t', 'put_bw,get_bw,send_bw', '-s', '9M', '-o', '2', '--rails', rails,
+                                        brief=FEW)
+                self.assertEqual(document['local']['rails'], int(rails))

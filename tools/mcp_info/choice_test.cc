@@ -1,0 +1,141 @@
+#include "tools/mcp_info/choice.h"
+
+#include "gtest/gtest.h"
+#include "tools/mcp_info/advice.h"
+
+namespace mcp::info {
+namespace {
+
+constexpr char kHere[] = "10.0.0.1";
+constexpr char kThere[] = "10.0.0.2";
+
+// A host with one RoCE device: GIDs of all kinds, the good one last.
+Facts WithDevice() {
+  Facts facts;
+  facts.transports = {{"verbs", true, ""}, {"tcp", true, ""}};
+  Interface interface;
+  interface.name = "eth2";
+  interface.addresses = {kHere, "fe80::1"};
+  interface.rdma_device = "mlx5_0";
+  facts.interfaces = {interface};
+  Port port;
+  port.number = 1;
+  port.state = "ACTIVE";
+  port.physical_state = "LinkUp";
+  port.link_layer = "Ethernet";
+  port.gids = {{0, "fe80::", "fe80::1", "RoCE v1", "eth2", GidReach::kSegment},
+               {1, "fe80::", "fe80::1", "RoCE v2", "eth2", GidReach::kLinkLocal},
+               {2, "", kHere, "RoCE v1", "eth2", GidReach::kSegment},
+               {3, "", kHere, "RoCE v2", "eth2", GidReach::kRoutable}};
+  RdmaDevice device;
+  device.name = "mlx5_0";
+  device.ports = {port};
+  facts.rdma_devices = {device};
+  facts.io_uring.usable = true;
+  return facts;
+}
+
+TEST(Choice, TakesTheRoutableGidOfTheAddress) {
+  const Choice choice = Choose(WithDevice(), kHere, kThere);
+  EXPECT_EQ(choice.transport, "verbs");
+  EXPECT_EQ(choice.reason, "");
+  EXPECT_EQ(choice.interface, "eth2");
+  ASSERT_EQ(choice.rails.size(), 4u);
+  EXPECT_TRUE(choice.rails[0].usable);
+  EXPECT_EQ(choice.rails[0].gid_index, 3);
+  for (size_t index = 1; index < 4; ++index) {
+    EXPECT_FALSE(choice.rails[index].usable);
+    EXPECT_NE(choice.rails[index].reason, "");
+  }
+}
+
+TEST(Choice, LinkLocalReachesLinkLocal) {
+  const Choice choice = Choose(WithDevice(), "fe80::1", "fe80::2");
+  EXPECT_EQ(choice.transport, "verbs");
+  ASSERT_FALSE(choice.rails.empty());
+  EXPECT_EQ(choice.rails[0].gid_index, 1);
+}
+
+TEST(Choice, InfiniBandIsFoundByItsInterface) {
+  Facts facts = WithDevice();
+  facts.rdma_devices[0].ports[0].gids = {{0, "fe80::", "fe80::9", "InfiniBand", "", GidReach::kRoutable}};
+  EXPECT_EQ(Choose(facts, kHere, kThere).transport, "verbs");
+}
+
+void ExpectTcp(const Facts& facts, const std::string& reason) {
+  const Choice choice = Choose(facts, kHere, kThere);
+  EXPECT_EQ(choice.transport, "tcp");
+  EXPECT_NE(choice.reason.find(reason), std::string::npos) << choice.reason;
+}
+
+TEST(Choice, FallsBackWithItsReason) {
+  Facts facts = WithDevice();
+  facts.rdma_devices.clear();
+  ExpectTcp(facts, "no RDMA device");
+
+  facts = WithDevice();
+  facts.rdma_devices[0].ports[0].state = "DOWN";
+  ExpectTcp(facts, "the port is DOWN");
+
+  facts = WithDevice();
+  facts.rdma_devices[0].ports[0].gids.pop_back();
+  ExpectTcp(facts, "no GID on eth2 will do");
+
+  facts = WithDevice();
+  for (Gid& gid : facts.rdma_devices[0].ports[0].gids) gid.network_device = "eth3";
+  facts.interfaces[0].rdma_device.clear();
+  ExpectTcp(facts, "no RDMA device is on eth2");
+
+  facts = WithDevice();
+  facts.transports[0] = {"verbs", false, "not in this build"};
+  ExpectTcp(facts, "not in this build");
+
+  facts = WithDevice();
+  facts.rdma_devices[0].problem = "may not be opened";
+  ExpectTcp(facts, "may not be opened");
+}
+
+TEST(Choice, NoTransportIsSaid) {
+  Facts facts = WithDevice();
+  EXPECT_EQ(Choose(facts, "10.9.9.9", kThere).transport, "");
+  EXPECT_NE(Choose(facts, "10.9.9.9", kThere).reason.find("not an address of this host"), std::string::npos);
+  EXPECT_NE(Choose(facts, kHere, "fd00::2").reason.find("address families"), std::string::npos);
+  facts.transports = {{"verbs", false, "none"}, {"tcp", false, "no sockets"}};
+  EXPECT_EQ(Choose(facts, kHere, kThere).transport, "");
+  EXPECT_NE(Choose(facts, kHere, kThere).reason.find("no sockets"), std::string::npos);
+}
+
+TEST(Advice, NothingToDoIsNothingSaid) {
+  Facts facts = WithDevice();
+  facts.memory.memlock_exempt = true;
+  EXPECT_TRUE(Advise(facts).empty());
+}
+
+TEST(Advice, NamesWhatIsWrong) {
+  const auto said = [](const Facts& facts, const std::string& wanted) {
+    std::string all;
+    for (const std::string& line : Advise(facts)) all += line + "\n";
+    EXPECT_NE(all.find(wanted), std::string::npos) << all;
+  };
+  Facts facts = WithDevice();
+  facts.memory.memlock_soft = 8 << 20;
+  said(facts, "memlock limit is 8192 KiB");
+  facts.rdma_devices[0].ports[0].mtu_active = 1024;
+  facts.rdma_devices[0].ports[0].mtu_max = 4096;
+  said(facts, "path MTU of 1024");
+  facts.rdma_devices[0].ports[0].gids.pop_back();
+  said(facts, "no routable GID");
+  facts.rdma_devices[0].ports[0].state = "DOWN";
+  said(facts, "mlx5_0/1 is DOWN");
+  facts.io_uring = {false, "refused"};
+  said(facts, "epoll");
+  facts.gpus = {{}};
+  facts.gpu_registration = {{"dmabuf", false, ""}};
+  said(facts, "GPU memory");
+  facts.rdma_devices.clear();
+  facts.kernel_modules = {{"rdma_rxe", "can be loaded", ""}};
+  said(facts, "modprobe rdma_rxe");
+}
+
+}  // namespace
+}  // namespace mcp::info
