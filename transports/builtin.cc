@@ -7,6 +7,9 @@
 #include "lib/base/status_macros.h"
 #include "transports/loopback/loopback_network.h"
 #include "transports/tcp/tcp_transport.h"
+#ifdef MCP_WITH_VERBS
+#include "transports/verbs/verbs_transport.h"
+#endif
 
 namespace mcp::internal {
 namespace {
@@ -80,14 +83,44 @@ absl::StatusOr<std::unique_ptr<TransportProvider>> CreateTcp(const TcpOptions& o
   return std::make_unique<TcpProvider>(std::move(network));
 }
 
+#ifdef MCP_WITH_VERBS
+class VerbsProvider final : public TransportProvider {
+ public:
+  explicit VerbsProvider(std::shared_ptr<VerbsNetwork> network) : network_(std::move(network)) {}
+
+  absl::StatusOr<std::unique_ptr<Transport>> CreateTransport(RegionTable*, Clock* clock, uint32_t lane) override {
+    return CreateVerbsTransport(network_, clock, lane);
+  }
+  absl::StatusOr<std::string> Resolve(absl::string_view address) override { return ResolveVerbsAddress(address); }
+  std::vector<TransportFallback> Fallbacks() const override { return network_->Fallbacks(); }
+  DeviceMemory* device_memory() override { return network_->memory(); }
+
+ private:
+  const std::shared_ptr<VerbsNetwork> network_;
+};
+
+absl::StatusOr<std::unique_ptr<TransportProvider>> CreateVerbs(const VerbsOptions& options, Logger* logger) {
+  VerbsConfig config;
+  config.device = options.device;
+  config.gid_index = options.gid_index;
+  MCP_ASSIGN_OR_RETURN(std::shared_ptr<VerbsNetwork> network, CreateVerbsNetwork(config, logger));
+  return std::make_unique<VerbsProvider>(std::move(network));
+}
+#else
+absl::StatusOr<std::unique_ptr<TransportProvider>> CreateVerbs(const VerbsOptions&, Logger*) {
+  return absl::UnavailableError("this build has no verbs transport: libibverbs and librdmacm were not there");
+}
+#endif
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TransportProvider>> CreateProvider(absl::string_view name, const EngineOptions& options,
                                                                   Logger* logger) {
   if (name == "tcp") return CreateTcp(options.tcp, options.lanes == 0, logger);
+  if (name == "verbs") return CreateVerbs(options.verbs, logger);
   if (name == "loopback") return std::make_unique<LoopbackProvider>();
-  return absl::InvalidArgumentError(
-      absl::StrCat("EngineOptions::transports: this build has no transport '", name, "', only tcp and loopback"));
+  return absl::InvalidArgumentError(absl::StrCat("EngineOptions::transports: this build has no transport '", name,
+                                                 "', only verbs, tcp and loopback"));
 }
 
 }  // namespace mcp::internal

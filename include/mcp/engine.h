@@ -44,15 +44,23 @@ struct TcpOptions {
   ZeroCopy zero_copy = ZeroCopy::kAuto;
 };
 
+struct VerbsOptions {
+  // "mlx5_0", or "mlx5_0/2" for its port 2. Empty: whichever device leads to the peer.
+  std::string device;
+  // Of that device's table of GIDs: the address to connect from. -1: chosen (RoCE v2 and a routable one first).
+  int gid_index = -1;
+};
+
 struct EngineOptions {
   // Progress threads. 0: none, and the caller drives the engine with Progress and Wait. At most 64.
   int lanes = 2;
   // How long an idle lane polls before it blocks. Zero blocks at once, as do lanes that leave no CPU free.
   std::chrono::microseconds lane_spin{20};
-  // Transports in the order of preference: "tcp", "loopback". The engine uses the first that this host allows, and
-  // Fallbacks says why it was not an earlier one. Empty: {"tcp"}.
+  // Transports in the order of preference: "verbs", "tcp", "loopback". The engine uses the first that this host allows,
+  // and Fallbacks says why it was not an earlier one. Empty: {"tcp"}.
   std::vector<std::string> transports;
   TcpOptions tcp;
+  VerbsOptions verbs;
   // Keys that Region::Export and operations in flight may hold at once.
   uint32_t exported_keys_max = 65536;
 };

@@ -63,6 +63,7 @@ class MCP_EXPORT RemoteRegion {
 
   uint64_t key_ = 0;
   uint64_t length_ = 0;
+  uint64_t window_[3] = {0, 0, 0};  // where RDMA devices find it; zero without
   RemoteAccess access_ = RemoteAccess::kReadWrite;
 };
 

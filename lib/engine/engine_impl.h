@@ -109,6 +109,8 @@ class EngineImpl final : public SessionHost, public RegionImpl::Owner {
   std::shared_ptr<SessionImpl> NewSession(const SessionOptions& options, uint64_t token, std::string peer);
   uint64_t NewToken();
   RegionImpl* NewRegion();
+  absl::StatusOr<Region> OpenRegion(RegionImpl* region, std::byte* data, uint64_t size,
+                                    absl::AnyInvocable<void() &&> release);
   SessionStatistics TotalStatistics() const;
 
   const EngineOptions options_;

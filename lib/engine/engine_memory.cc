@@ -11,7 +11,7 @@ namespace mcp::internal {
 RegionImpl* EngineImpl::NewRegion() {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (region_free_.empty()) {
-    region_objects_.push_back(std::make_unique<RegionImpl>(*this, *regions_));
+    region_objects_.push_back(std::make_unique<RegionImpl>(*this, *regions_, provider_->device_memory()));
     return region_objects_.back().get();
   }
   RegionImpl* region = region_free_.back();
@@ -40,8 +40,7 @@ absl::StatusOr<Region> EngineImpl::Register(void* data, uint64_t size, const Reg
     release = [pinned = std::move(pinned)] {};
   }
   RegionImpl* region = NewRegion();
-  region->Open(static_cast<std::byte*>(data), size, std::move(release));
-  return Region(region);
+  return OpenRegion(region, static_cast<std::byte*>(data), size, std::move(release));
 }
 
 absl::StatusOr<Region> EngineImpl::Allocate(uint64_t size, const RegionOptions& options) {
@@ -49,7 +48,15 @@ absl::StatusOr<Region> EngineImpl::Allocate(uint64_t size, const RegionOptions& 
   MCP_ASSIGN_OR_RETURN(HostMemory memory, AllocateHostMemory(size, options.pin));
   std::byte* data = memory.data();
   RegionImpl* region = NewRegion();
-  region->Open(data, size, [memory = std::move(memory)]() mutable { memory.Reset(); });
+  return OpenRegion(region, data, size, [memory = std::move(memory)]() mutable { memory.Reset(); });
+}
+
+absl::StatusOr<Region> EngineImpl::OpenRegion(RegionImpl* region, std::byte* data, uint64_t size,
+                                              absl::AnyInvocable<void() &&> release) {
+  if (absl::Status opened = region->Open(data, size, std::move(release)); !opened.ok()) {
+    Recycle(region);
+    return opened;
+  }
   return Region(region);
 }
 

@@ -16,10 +16,11 @@ namespace {
 using internal::LoadLittleEndian;
 using internal::StoreLittleEndian;
 
-// "MCPR", version, access, key, length, checksum of the rest.
+// "MCPR", version, access, key, length, window (three words), checksum of the rest.
 constexpr uint32_t kMagic = 0x5250434d;
-constexpr uint16_t kVersion = 1;
-constexpr size_t kBytes = 32;
+constexpr uint16_t kVersion = 2;
+constexpr size_t kBytes = 56;
+constexpr size_t kWindowOffset = 24;
 constexpr size_t kChecksumOffset = kBytes - 8;
 
 absl::Status Invalid(absl::string_view what) {
@@ -35,6 +36,9 @@ std::string RemoteRegion::Serialize() const {
   StoreLittleEndian<uint16_t>(bytes + 6, static_cast<uint16_t>(access_));
   StoreLittleEndian<uint64_t>(bytes + 8, key_);
   StoreLittleEndian<uint64_t>(bytes + 16, length_);
+  for (size_t i = 0; i < internal::kRemoteWindowWords; ++i) {
+    StoreLittleEndian<uint64_t>(bytes + kWindowOffset + 8 * i, window_[i]);
+  }
   StoreLittleEndian<uint64_t>(bytes + kChecksumOffset, internal::Checksum(bytes, kChecksumOffset));
   return std::string(reinterpret_cast<const char*>(bytes), kBytes);
 }
@@ -59,6 +63,9 @@ absl::StatusOr<RemoteRegion> RemoteRegion::Parse(absl::string_view text) {
   region.access_ = static_cast<RemoteAccess>(access);
   region.key_ = LoadLittleEndian<uint64_t>(bytes + 8);
   region.length_ = LoadLittleEndian<uint64_t>(bytes + 16);
+  for (size_t i = 0; i < internal::kRemoteWindowWords; ++i) {
+    region.window_[i] = LoadLittleEndian<uint64_t>(bytes + kWindowOffset + 8 * i);
+  }
   return region;
 }
 
@@ -81,7 +88,9 @@ Slice Region::Part(uint64_t offset, uint64_t length) const { return {impl_, offs
 absl::StatusOr<RemoteRegion> Region::Export(RemoteAccess access) const {
   if (impl_ == nullptr) return absl::FailedPreconditionError("export of a region that is not valid");
   RemoteRegion remote;
-  MCP_ASSIGN_OR_RETURN(remote.key_, impl_->Export(static_cast<uint32_t>(access)));
+  MCP_ASSIGN_OR_RETURN(const internal::RegionImpl::Exported exported, impl_->Export(static_cast<uint32_t>(access)));
+  remote.key_ = exported.key;
+  internal::StoreWindow(exported.window, remote.window_);
   remote.length_ = impl_->size();
   remote.access_ = access;
   return remote;

@@ -60,7 +60,8 @@ absl::StatusOr<OperationId> Session::Put(Slice local, const RemoteRegion& remote
   if (absl::Status checked = CheckRemote(remote, remote_offset, local.length, RemoteAccess::kWrite); !checked.ok()) {
     return checked;
   }
-  return impl_->Put(LocalOf(local), remote.key_, remote_offset, std::move(completion), options);
+  return impl_->Put(LocalOf(local), {remote.key_, remote_offset, internal::LoadWindow(remote.window_)},
+                    std::move(completion), options);
 }
 
 absl::StatusOr<OperationId> Session::Get(Slice local, const RemoteRegion& remote, uint64_t remote_offset,
@@ -69,7 +70,8 @@ absl::StatusOr<OperationId> Session::Get(Slice local, const RemoteRegion& remote
   if (absl::Status checked = CheckRemote(remote, remote_offset, local.length, RemoteAccess::kRead); !checked.ok()) {
     return checked;
   }
-  return impl_->Get(LocalOf(local), remote.key_, remote_offset, std::move(completion), options);
+  return impl_->Get(LocalOf(local), {remote.key_, remote_offset, internal::LoadWindow(remote.window_)},
+                    std::move(completion), options);
 }
 
 absl::StatusOr<OperationId> Session::Send(uint64_t tag, Slice local, Completion completion, OperationOptions options) {

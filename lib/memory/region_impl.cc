@@ -2,12 +2,20 @@
 
 #include <utility>
 
+#include "lib/base/status_macros.h"
+
 namespace mcp::internal {
 
-void RegionImpl::Open(std::byte* base, uint64_t size, absl::AnyInvocable<void() &&> release) {
+absl::Status RegionImpl::Open(std::byte* base, uint64_t size, absl::AnyInvocable<void() &&> release) {
+  window_ = RemoteWindow();
+  if (devices_ != nullptr) {
+    MCP_ASSIGN_OR_RETURN(registered_, devices_->Register({base, size}));
+    window_ = registered_->window();
+  }
   base_ = base;
   size_ = size;
   release_ = std::move(release);
+  return absl::OkStatus();
 }
 
 void RegionImpl::CloseHandle() {
@@ -19,21 +27,29 @@ void RegionImpl::CloseHandle() {
   owner_.OnEveryLane([this, generation] { ReleaseIfUnused(generation); });
 }
 
-absl::StatusOr<uint64_t> RegionImpl::Export(uint32_t access) {
-  absl::StatusOr<uint64_t> key = table_.Insert(base_, size_, access, nullptr);
-  if (key.ok()) {
-    const std::lock_guard<std::mutex> lock(keys_mutex_);
-    keys_.push_back(*key);
+absl::StatusOr<RegionImpl::Exported> RegionImpl::Export(uint32_t access) {
+  std::unique_ptr<DeviceMemory::Grant> grant;
+  Exported exported;
+  if (devices_ != nullptr) {
+    MCP_ASSIGN_OR_RETURN(grant, devices_->Export({base_, size_}, access));
+    exported.window = grant->window();
   }
-  return key;
+  MCP_ASSIGN_OR_RETURN(exported.key, table_.Insert(base_, size_, access, nullptr));
+  const std::lock_guard<std::mutex> lock(keys_mutex_);
+  keys_.push_back(exported.key);
+  if (grant != nullptr) exports_.push_back(std::move(grant));
+  return exported;
 }
 
 void RegionImpl::Revoke() {
   std::vector<uint64_t> keys;
+  std::vector<std::unique_ptr<DeviceMemory::Grant>> exports;
   {
     const std::lock_guard<std::mutex> lock(keys_mutex_);
     keys.swap(keys_);
+    exports.swap(exports_);
   }
+  exports.clear();  // devices first: what they still place is then not taken for a write under a valid key
   if (!keys.empty()) owner_.RevokeKeys(keys);
 }
 
@@ -46,6 +62,7 @@ bool RegionImpl::ReleaseIfUnused(uint64_t generation) {
   if (sum != 0) return false;
   if (!generation_.compare_exchange_strong(generation, generation + 1, std::memory_order_seq_cst)) return true;
   for (Shard& shard : shards_) shard.count.store(0, std::memory_order_relaxed);
+  registered_.reset();
   if (release_) std::move(release_)();
   release_ = nullptr;
   owner_.Recycle(this);

@@ -9,12 +9,14 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "lib/memory/region_table.h"
+#include "lib/memory/remote_window.h"
 
 namespace mcp::internal {
 
@@ -32,12 +34,15 @@ class RegionImpl {
     virtual void Recycle(RegionImpl* region) = 0;
   };
 
-  RegionImpl(Owner& owner, RegionTable& table) : owner_(owner), table_(table) {}
+  // `devices` may be null: see TransportProvider.
+  RegionImpl(Owner& owner, RegionTable& table, DeviceMemory* devices)
+      : owner_(owner), table_(table), devices_(devices) {}
   RegionImpl(const RegionImpl&) = delete;
   RegionImpl& operator=(const RegionImpl&) = delete;
 
-  // `release` gives the memory back; it runs once the handle is gone and no work uses the region.
-  void Open(std::byte* base, uint64_t size, absl::AnyInvocable<void() &&> release);
+  // `release` gives the memory back; it runs once the handle is gone and no work uses the region. On an error it was
+  // not opened.
+  absl::Status Open(std::byte* base, uint64_t size, absl::AnyInvocable<void() &&> release);
 
   // The handle is gone. Revokes what was exported, then releases the memory now or with the last reference.
   void CloseHandle();
@@ -46,7 +51,13 @@ class RegionImpl {
   uint64_t size() const { return size_; }
   bool Contains(uint64_t offset, uint64_t length) const { return offset <= size_ && length <= size_ - offset; }
 
-  absl::StatusOr<uint64_t> Export(uint32_t access);
+  struct Exported {
+    uint64_t key = 0;
+    RemoteWindow window;
+  };
+  absl::StatusOr<Exported> Export(uint32_t access);
+  // By which an operation of this engine lets its peer reach the memory from `address` on.
+  RemoteWindow WindowAt(const std::byte* address) const { return window_.At(static_cast<uint64_t>(address - base_)); }
   void Revoke();
 
   // `shard`: the lane's index plus one, or 0 on other threads.
@@ -79,11 +90,15 @@ class RegionImpl {
 
   Owner& owner_;
   RegionTable& table_;
+  DeviceMemory* const devices_;
   std::byte* base_ = nullptr;
   uint64_t size_ = 0;
   absl::AnyInvocable<void() &&> release_;
+  std::unique_ptr<DeviceMemory::Grant> registered_;  // null where devices need not know it
+  RemoteWindow window_;
   std::mutex keys_mutex_;
   std::vector<uint64_t> keys_;
+  std::vector<std::unique_ptr<DeviceMemory::Grant>> exports_;
   std::atomic<uint64_t> generation_{0};  // odd once the handle is gone, even again when recycled
   Shard shards_[kShards];
 };

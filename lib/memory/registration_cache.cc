@@ -59,6 +59,13 @@ absl::StatusOr<Registration> RegistrationCache::Acquire(const void* address, uin
   return Registration(this, entry);
 }
 
+Registration RegistrationCache::Find(const void* address, uint64_t length) {
+  Range range;
+  if (ABSL_PREDICT_FALSE(!Widen(address, length, &range))) return Registration();
+  Entry* entry = Hit(range);
+  return entry == nullptr ? Registration() : Registration(this, entry);
+}
+
 bool RegistrationCache::Widen(const void* address, uint64_t length, Range* range) const {
   const auto start = reinterpret_cast<uint64_t>(address);
   const uint64_t end = start + length;

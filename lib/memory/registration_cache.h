@@ -60,6 +60,9 @@ class RegistrationCache {
   // let it in beside what is in use; else what the registrar says.
   absl::StatusOr<Registration> Acquire(const void* address, uint64_t length);
 
+  // A registration that covers the range, if there is one: a hit or nothing (then it is not valid).
+  Registration Find(const void* address, uint64_t length);
+
   // Forgets every registration that overlaps the range, each deregistered as soon as it has no user: unused ones before
   // this returns. Returns how many it forgot.
   size_t Invalidate(const void* address, uint64_t length);

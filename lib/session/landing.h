@@ -32,6 +32,10 @@ struct Landing {
   int64_t deadline_ns = 0;
   absl::Status outcome;  // what the completion will say
   bool closing = false;  // the key is taken back; completes once it has settled
+  // The peer's device places bytes here by itself: the operation has ended early, and waits until the peer has said on
+  // each rail (`abandons`) that nothing more comes.
+  bool withdrawn = false;
+  uint16_t abandons = 0;
   Completion completion;
 };
 

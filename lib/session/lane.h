@@ -46,6 +46,7 @@ struct Submission {
   uint64_t length = 0;
   uint64_t key = 0;
   uint64_t offset = 0;
+  RemoteWindow window;
   uint64_t tag = 0;
   uint64_t tag_mask = 0;
   Transfer* transfer = nullptr;

@@ -31,7 +31,7 @@ struct Operation {
   uint32_t fence = 0;
   uint32_t sequence = 0;
   uint64_t payload_checksum = 0;
-  uint64_t words[kFrameWordsMax] = {0, 0, 0};
+  uint64_t words[kFrameWordsMax] = {};  // of a tile, too, from kFrameWindowWord on its target's window
   const std::byte* payload = nullptr;
   uint64_t payload_bytes = 0;
   Transfer* transfer = nullptr;    // the larger operation that this is a part of
@@ -48,7 +48,7 @@ struct Operation {
     type = new_type;
     replay = revoked = payload_hashed = fenced = false;
     resends = 0;
-    words[0] = words[1] = words[2] = 0;
+    for (uint64_t& word : words) word = 0;
     payload = nullptr;
     payload_bytes = 0;
     transfer = nullptr;

@@ -190,6 +190,15 @@ void Rail::CloseLandingOf(uint64_t key, absl::Status outcome) {
   }
 }
 
+void Rail::AbandonLandingOf(uint64_t key, const absl::Status& outcome) {
+  for (Landing* landing = landings_.front(); landing != nullptr; landing = landing->next) {
+    if (landing->key != key) continue;
+    if (!landing->withdrawn) return CloseLanding(landing, outcome);
+    if (++landing->abandons < session_.rail_count()) return;
+    return CloseLanding(landing, landing->outcome);
+  }
+}
+
 RailDescription Rail::DescribeOnLane() const {
   const ConnectionDescription connection = lane_.transport().Describe(connection_);
   RailDescription description;

@@ -12,6 +12,7 @@
 #ifndef MCP_LIB_SESSION_RAIL_H_
 #define MCP_LIB_SESSION_RAIL_H_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -130,6 +131,10 @@ class Rail {
   void RevokeOnLane(uint64_t key);
   // Closes the landing of that key, if there is one.
   void CloseLandingOf(uint64_t key, absl::Status outcome);
+  // The same, but where the landing was withdrawn only when every rail of the session has said so.
+  void AbandonLandingOf(uint64_t key, const absl::Status& outcome);
+  // Whether RevokeOnLane has lately seen the key.
+  bool WasRevoked(uint64_t key) const { return std::find(revoked_.begin(), revoked_.end(), key) != revoked_.end(); }
 
   RailDescription DescribeOnLane() const;
 
@@ -211,6 +216,9 @@ class Rail {
   int64_t probe_sent_ns_ = 0;
 
   LandingList landings_;
+  static constexpr size_t kRevokedMax = 64;
+  std::array<uint64_t, kRevokedMax> revoked_{};  // keys, the latest ones
+  size_t revoked_next_ = 0;
   RailCounters counters_;
 
   PlaceCounter places_;

@@ -78,8 +78,7 @@ void Rail::PostPending() {
 void Rail::CutTile() {
   Operation* run = pending_.front();
   Operation* tile = NewFrame(FrameType::kTile);
-  tile->words[0] = run->words[0];
-  tile->words[1] = run->words[1];
+  std::copy(std::begin(run->words), std::end(run->words), tile->words);
   tile->payload = run->payload;
   tile->payload_bytes = kTileBytesMax;
   tile->transfer = run->transfer;
@@ -117,6 +116,7 @@ void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
   request.payload_bytes = payload ? operation->payload_bytes : 0;
   request.key = operation->words[0];
   request.offset = operation->words[1];
+  request.window = LoadWindow(operation->words + kFrameWindowWord);
 }
 
 // Posts up to a batch from the head of the pending list. False when the transport refused some of it.
@@ -163,6 +163,8 @@ bool Rail::PostReplays() {
   for (Operation* operation = sent_.front(); operation != nullptr && replays_ > 0; operation = operation->next) {
     if (!operation->replay) continue;
     BuildRequest(operation, operation->sequence, 0);
+    // Its memory may be in other use by now, and a device that writes there would not be stopped.
+    if (operation->revoked) lane_.batch()[0].payload_bytes = 0;
     if (lane_.transport().Post(absl::MakeConstSpan(lane_.batch().data(), 1)) == 0) return false;
     operation->replay = false;
     --replays_;
@@ -260,6 +262,7 @@ void Rail::RevokeOnLane(uint64_t key) {
   const auto writes_there = [key](const Operation& operation) {
     return operation.type == FrameType::kTile && operation.words[0] == key;
   };
+  revoked_[revoked_next_++ % kRevokedMax] = key;
   while (Operation* operation = pending_.Remove(writes_there)) session_.FinishOperation(*this, operation, Revoked());
   for (const OperationList* list : {&sent_, &fenced_}) {
     for (Operation* operation = list->front(); operation != nullptr; operation = operation->next) {

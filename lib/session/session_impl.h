@@ -76,10 +76,13 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
     std::byte* data = nullptr;
     uint64_t length = 0;
   };
-  absl::StatusOr<OperationId> Put(Local local, uint64_t key, uint64_t offset, Completion&& completion,
-                                  OperationOptions options);
-  absl::StatusOr<OperationId> Get(Local local, uint64_t key, uint64_t offset, Completion&& completion,
-                                  OperationOptions options);
+  struct Remote {
+    uint64_t key = 0;
+    uint64_t offset = 0;
+    RemoteWindow window;
+  };
+  absl::StatusOr<OperationId> Put(Local local, const Remote& remote, Completion&& completion, OperationOptions options);
+  absl::StatusOr<OperationId> Get(Local local, const Remote& remote, Completion&& completion, OperationOptions options);
   absl::StatusOr<OperationId> Send(uint64_t tag, Local local, Completion&& completion, OperationOptions options);
   absl::StatusOr<OperationId> Receive(uint64_t tag, Local local, Completion&& completion, ReceiveOptions options);
   absl::Status Cancel(OperationId id);
@@ -131,7 +134,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   bool TakeHomePlace(OperationId* id);
   void GivePlaceBack(OperationId id);
   int64_t DeadlineOf(std::chrono::milliseconds timeout) const;
-  absl::StatusOr<OperationId> OneSided(Submission::Kind kind, Local local, uint64_t key, uint64_t offset,
+  absl::StatusOr<OperationId> OneSided(Submission::Kind kind, Local local, const Remote& remote,
                                        Completion&& completion, OperationOptions options);
   absl::StatusOr<OperationId> TwoSided(Submission::Kind kind, uint64_t tag, uint64_t tag_mask, Local local,
                                        Completion&& completion, std::chrono::milliseconds timeout);
@@ -150,8 +153,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
     Transfer* transfer = nullptr;
     const std::byte* local = nullptr;
     uint64_t length = 0;
-    uint64_t key = 0;
-    uint64_t offset = 0;
+    Remote remote;
     int64_t deadline_ns = 0;
   };
   void SubmitPart(Rail& carrier, Part part);
@@ -173,7 +175,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void OnGrant(const Frame& frame);
   void OnRevoke(const Frame& frame);
   void OnWithdraw(const Frame& frame);
-  void OnAbandon(const Frame& frame);
+  void OnAbandon(Rail& rail, const Frame& frame);
+  void Revoke(Rail& rail, uint64_t key);
+  bool PlacesRemotely(Rail& rail) const;
   void Grant(PostedReceive* receive, uint64_t tag, uint64_t length, uint64_t transfer);
   void FinishReceive(PostedReceive* receive, absl::Status status, uint64_t bytes, uint64_t tag);
   void OnPeerClose();

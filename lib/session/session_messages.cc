@@ -85,6 +85,8 @@ uint64_t SessionImpl::CreditToReport(uint16_t rail) {
 
 void SessionImpl::OnOrdered(Rail& rail, const Frame& frame, const std::byte* payload) {
   if (frame.type == FrameType::kGet) return OnGet(rail, frame);
+  if (PlacesRemotely(rail) && frame.type == FrameType::kRevoke) return OnRevoke(frame);
+  if (PlacesRemotely(rail) && frame.type == FrameType::kAbandon) return OnAbandon(rail, frame);
   if (rail.index() != 0) {
     return FailViolation(rail, absl::StrCat(FrameTypeName(frame.type), " frame: belongs on rail 0"));
   }
@@ -100,7 +102,7 @@ void SessionImpl::OnOrdered(Rail& rail, const Frame& frame, const std::byte* pay
     case FrameType::kWithdraw:
       return OnWithdraw(frame);
     case FrameType::kAbandon:
-      return OnAbandon(frame);
+      return OnAbandon(rail, frame);
     case FrameType::kClose:
       return OnPeerClose();
     default:
@@ -219,11 +221,14 @@ void SessionImpl::Grant(PostedReceive* receive, uint64_t tag, uint64_t length, u
   landing->region = receive->region;
   landing->id = receive->id;
   landing->deadline_ns = receive->deadline_ns;
-  landing->closing = false;
+  landing->closing = landing->withdrawn = false;
+  landing->abandons = 0;
   landing->completion = std::move(receive->completion);
+  const std::byte* const local = receive->local;
   home().OpenLanding(landing);
   matcher_.Release(receive);
   grant->words[1] = *key;
+  StoreWindow(landing->region->WindowAt(local), grant->words + kFrameWindowWord);
   home().EnqueueOnLane(grant);
 }
 
@@ -247,6 +252,7 @@ void SessionImpl::OnGrant(const Frame& frame) {
   operation->type = FrameType::kTile;
   operation->words[0] = frame.grant.key;
   operation->words[1] = 0;
+  StoreWindow(LoadWindow(frame.grant.window), operation->words + kFrameWindowWord);
   StartMatched(operation);
 }
 
@@ -262,11 +268,25 @@ void SessionImpl::OnRevoke(const Frame& frame) {
   const uint64_t key = frame.revoke.key;
   for (auto& rail : rails_) {
     if (rail->lane().OnThisLane()) {
-      rail->RevokeOnLane(key);
+      Revoke(*rail, key);
     } else {
-      rail->lane().Run([self = shared_from_this(), &rail, key] { rail->RevokeOnLane(key); });
+      rail->lane().Run([self = shared_from_this(), &rail, key] { self->Revoke(*rail, key); });
     }
   }
+}
+
+// A device that places writes by itself cannot be told to discard them. So the peer keeps the landing until each rail
+// has said, behind all that was posted there, that nothing more comes.
+void SessionImpl::Revoke(Rail& rail, uint64_t key) {
+  rail.RevokeOnLane(key);
+  if (!PlacesRemotely(rail) || rail.index() >= rail_count_) return;
+  Operation* abandon = rail.NewFrame(FrameType::kAbandon);
+  abandon->words[0] = key;
+  rail.EnqueueOnLane(abandon);
+}
+
+bool SessionImpl::PlacesRemotely(Rail& rail) const {
+  return (rail.lane().transport().info().capabilities & kCapabilityRemotePlacement) != 0;
 }
 
 void SessionImpl::OnWithdraw(const Frame& frame) {
@@ -278,8 +298,22 @@ void SessionImpl::OnWithdraw(const Frame& frame) {
   matcher_.Release(message);
 }
 
-void SessionImpl::OnAbandon(const Frame& frame) {
-  home().CloseLandingOf(frame.abandon.key, absl::CancelledError("the sender gave the message up"));
+void SessionImpl::OnAbandon(Rail& rail, const Frame& frame) {
+  const uint64_t key = frame.abandon.key;
+  const absl::Status given_up = absl::CancelledError("the sender gave the message up");
+  if (!PlacesRemotely(rail)) return home().CloseLandingOf(key, given_up);
+  RegionTable& regions = rail.lane().regions();
+  const Resolved resolved = regions.Resolve(key, 0, 0, kAccessRemoteWrite);
+  if (resolved.outcome != Resolved::Outcome::kOk || resolved.owner == nullptr) return;  // it has ended meanwhile
+  if (!regions.TryPin(resolved.slot, key)) return;
+  Rail* const landing_rail = static_cast<Landing*>(resolved.owner)->home;
+  regions.Unpin(resolved.slot);
+  if (&landing_rail->session() != this) {
+    return FailViolation(rail, "abandon frame: the landing is another session's");
+  }
+  if (landing_rail->lane().OnThisLane()) return landing_rail->AbandonLandingOf(key, given_up);
+  landing_rail->lane().Run(
+      [self = shared_from_this(), landing_rail, key, given_up] { landing_rail->AbandonLandingOf(key, given_up); });
 }
 
 // A send that was announced and not granted yet: the peer forgets it, and its operation ends now.

@@ -91,17 +91,17 @@ absl::StatusOr<OperationId> SessionImpl::Submit(Submission& submission) {
   return TooMuchInFlight();
 }
 
-absl::StatusOr<OperationId> SessionImpl::Put(Local local, uint64_t key, uint64_t offset, Completion&& completion,
+absl::StatusOr<OperationId> SessionImpl::Put(Local local, const Remote& remote, Completion&& completion,
                                              OperationOptions options) {
-  return OneSided(Submission::Kind::kWrite, local, key, offset, std::move(completion), options);
+  return OneSided(Submission::Kind::kWrite, local, remote, std::move(completion), options);
 }
 
-absl::StatusOr<OperationId> SessionImpl::Get(Local local, uint64_t key, uint64_t offset, Completion&& completion,
+absl::StatusOr<OperationId> SessionImpl::Get(Local local, const Remote& remote, Completion&& completion,
                                              OperationOptions options) {
-  return OneSided(Submission::Kind::kGet, local, key, offset, std::move(completion), options);
+  return OneSided(Submission::Kind::kGet, local, remote, std::move(completion), options);
 }
 
-absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Local local, uint64_t key, uint64_t offset,
+absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Local local, const Remote& remote,
                                                   Completion&& completion, OperationOptions options) {
   if (absl::Status admitted = Admit(); !admitted.ok()) return admitted;
   Submission submission;
@@ -110,8 +110,9 @@ absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Local l
   submission.kind = kind;
   submission.local = local.data;
   submission.length = local.length;
-  submission.key = key;
-  submission.offset = offset;
+  submission.key = remote.key;
+  submission.offset = remote.offset;
+  submission.window = remote.window;
   submission.region = local.region;
   submission.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
   submission.completion = std::move(completion);
@@ -159,8 +160,11 @@ void SessionImpl::Take(Lane& lane, Submission& submission) {
     if (session.ended()) {
       return session.FinishPart(rail, submission.transfer, submission.length, session.status());
     }
-    return session.EnqueuePart(rail, {submission.transfer, submission.local, submission.length, submission.key,
-                                      submission.offset, submission.deadline_ns});
+    return session.EnqueuePart(rail, {submission.transfer,
+                                      submission.local,
+                                      submission.length,
+                                      {submission.key, submission.offset, submission.window},
+                                      submission.deadline_ns});
   }
   if (session.ended()) {
     submission.region->Unreference(lane.shard());

@@ -16,13 +16,22 @@ constexpr uint64_t kLateAnswersMax = 16384;
 // Parts begin at multiples of this, so that no page is shared by two rails.
 constexpr uint64_t kStripeAlignment = uint64_t{64} << 10;
 
+void SetTarget(Operation* operation, const SessionImpl::Remote& remote) {
+  operation->words[0] = remote.key;
+  operation->words[1] = remote.offset;
+  StoreWindow(remote.window, operation->words + kFrameWindowWord);
+}
+
+SessionImpl::Remote TargetOf(const Operation& operation) {
+  return {operation.words[0], operation.words[1], LoadWindow(operation.words + kFrameWindowWord)};
+}
+
 }  // namespace
 
 void SessionImpl::StartPut(Rail& rail, Submission& submission) {
   const bool small = submission.length <= eager_bytes_max_;
   Operation* operation = rail.NewFrame(small ? FrameType::kPut : FrameType::kTile);
-  operation->words[0] = submission.key;
-  operation->words[1] = submission.offset;
+  SetTarget(operation, {submission.key, submission.offset, submission.window});
   operation->payload = submission.local;
   operation->payload_bytes = submission.length;
   operation->region = submission.region;
@@ -64,19 +73,15 @@ void SessionImpl::SubmitPart(Rail& carrier, Part part) {
   submission.transfer = part.transfer;
   submission.local = part.local;
   submission.length = part.length;
-  submission.key = part.key;
-  submission.offset = part.offset;
+  submission.key = part.remote.key;
+  submission.offset = part.remote.offset;
+  submission.window = part.remote.window;
   submission.deadline_ns = part.deadline_ns;
   carrier.lane().SubmitAlways(std::move(submission));
 }
 
 void SessionImpl::SendWhole(Rail& carrier, Operation* operation) {
-  Part part{nullptr,
-            operation->payload,
-            operation->payload_bytes,
-            operation->words[0],
-            operation->words[1],
-            operation->deadline_ns};
+  Part part{nullptr, operation->payload, operation->payload_bytes, TargetOf(*operation), operation->deadline_ns};
   part.transfer = MakeTransfer(home_lane_, operation);
   SubmitPart(carrier, part);
 }
@@ -84,7 +89,7 @@ void SessionImpl::SendWhole(Rail& carrier, Operation* operation) {
 // Contiguous parts, one a rail, cut into tiles where they are posted.
 void SessionImpl::Stripe(Rail& rail, Operation* operation) {
   const uint64_t length = operation->payload_bytes;
-  Part part{nullptr, operation->payload, 0, operation->words[0], operation->words[1], operation->deadline_ns};
+  Part part{nullptr, operation->payload, 0, TargetOf(*operation), operation->deadline_ns};
   part.transfer = MakeTransfer(rail.lane(), operation);
   const uint64_t rails = length >= kStripeIdleBytesMin ? rail_count_ : 1;
   const uint64_t share = (length / rails + kStripeAlignment - 1) / kStripeAlignment * kStripeAlignment;
@@ -95,14 +100,17 @@ void SessionImpl::Stripe(Rail& rail, Operation* operation) {
     // The last part may be done, and the transfer with it, as soon as it is submitted.
     SubmitPart(*rails_[(rail.index() + i) % rail_count_], part);
     part.local += part.length;
-    part.offset += part.length;
+    part.remote.offset += part.length;
   }
 }
 
 void SessionImpl::EnqueuePart(Rail& rail, const Part& part) {
+  // The revocation may have overtaken it on the way to this lane.
+  if (rail.WasRevoked(part.remote.key)) {
+    return FinishPart(rail, part.transfer, part.length, absl::CancelledError("the receiver took its buffer back"));
+  }
   Operation* operation = rail.NewFrame(FrameType::kTile);
-  operation->words[0] = part.key;
-  operation->words[1] = part.offset;
+  SetTarget(operation, part.remote);
   operation->payload = part.local;
   operation->payload_bytes = part.length;
   operation->transfer = part.transfer;
@@ -157,13 +165,15 @@ void SessionImpl::StartGet(Rail& rail, Submission& submission) {
   landing->region = submission.region;
   landing->id = submission.id;
   landing->deadline_ns = submission.deadline_ns;
-  landing->closing = false;
+  landing->closing = landing->withdrawn = false;
+  landing->abandons = 0;
   landing->completion = std::move(submission.completion);
   rail.OpenLanding(landing);
   Operation* request = rail.NewFrame(FrameType::kGet);
   request->words[0] = submission.key;
   request->words[1] = submission.offset;
   request->words[2] = *key;
+  StoreWindow(submission.region->WindowAt(submission.local), request->words + kFrameWindowWord);
   request->payload_bytes = submission.length;
   rail.EnqueueOnLane(request);
   if (landing->deadline_ns != 0) rail.WatchDeadlines(landing->deadline_ns);
@@ -188,8 +198,7 @@ void SessionImpl::OnGet(Rail& rail, const Frame& frame) {
   regions.Pin(resolved.slot);
   const bool small = frame.payload_bytes <= eager_bytes_max_;
   Operation* answer = rail.NewFrame(small ? FrameType::kPut : FrameType::kTile);
-  answer->words[0] = frame.get.landing;
-  answer->words[1] = 0;
+  SetTarget(answer, {frame.get.landing, 0, LoadWindow(frame.get.window)});
   answer->payload = resolved.address;
   answer->payload_bytes = frame.payload_bytes;
   answer->source_slot = resolved.slot;
@@ -268,13 +277,17 @@ void SessionImpl::FinishLanding(Rail& rail, Landing* landing) {
 }
 
 void SessionImpl::WithdrawLanding(Rail& rail, Landing* landing, const absl::Status& status) {
-  if (landing->closing) return;
-  if (landing->from_send) {
+  if (landing->closing || landing->withdrawn) return;
+  const bool remote = PlacesRemotely(rail);
+  if (landing->from_send || remote) {
     Operation* revoke = rail.NewFrame(FrameType::kRevoke);
     revoke->words[0] = landing->key;
     rail.EnqueueOnLane(revoke);
   }
-  rail.CloseLanding(landing, status);
+  if (!remote) return rail.CloseLanding(landing, status);
+  landing->withdrawn = true;
+  landing->outcome = status;
+  landing->deadline_ns = 0;
 }
 
 }  // namespace mcp::internal

@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "lib/base/clock.h"
 #include "lib/memory/region_table.h"
+#include "lib/memory/remote_window.h"
 #include "lib/transport/transport.h"
 
 namespace mcp::internal {
@@ -32,6 +33,8 @@ class TransportProvider {
   // Turns what a user calls a peer into what Connect and Listen take without blocking; may itself block.
   virtual absl::StatusOr<std::string> Resolve(absl::string_view address) = 0;
   virtual std::vector<TransportFallback> Fallbacks() const = 0;
+  // Null where memory need not be made known to devices.
+  virtual DeviceMemory* device_memory() { return nullptr; }
 };
 
 }  // namespace mcp::internal

@@ -25,14 +25,17 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "lib/memory/remote_window.h"
 
 namespace mcp::internal {
 
 // What a transport can do beyond the contract's minimum.
 enum Capability : uint32_t {
-  kCapabilityRemotePlacement = 1u << 0,  // the device places writes; the peer's CPU takes no part
-  kCapabilityZeroCopySend = 1u << 1,     // large payload leaves without a user-space or kernel copy on some paths
-  kCapabilityDeterministic = 1u << 2,    // same calls and same clock, same events
+  // The device places writes; the peer's CPU takes no part. What a key says is then enforced by the window that came
+  // with it: a write through one that was taken back closes the connection, and is never kStale or kRefused.
+  kCapabilityRemotePlacement = 1u << 0,
+  kCapabilityZeroCopySend = 1u << 1,   // large payload leaves without a user-space or kernel copy on some paths
+  kCapabilityDeterministic = 1u << 2,  // same calls and same clock, same events
 };
 
 struct TransportInfo {
@@ -78,6 +81,7 @@ struct WorkRequest {
   uint64_t payload_bytes = 0;
   uint64_t key = 0;      // kWrite: the peer's key
   uint64_t offset = 0;   // kWrite: bytes from the start of what the key names
+  RemoteWindow window;   // kWrite: what the key names, for kCapabilityRemotePlacement
   uint64_t work_id = 0;  // comes back in kSent
 };
 

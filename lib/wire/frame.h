@@ -10,7 +10,7 @@
 //   12  u32  acknowledged      the sender of this frame has taken everything before this sequence
 //   16  u64  payload_checksum  XXH3-64, when kFlagPayloadChecked is set; otherwise 0
 //   24  u64  payload_bytes     of what follows the header or travels beside it, or of what is announced
-//   32  u64  up to three words, named by type below
+//   32  u64  up to six words, named by type below
 #ifndef MCP_LIB_WIRE_FRAME_H_
 #define MCP_LIB_WIRE_FRAME_H_
 
@@ -30,8 +30,8 @@ enum class FrameType : uint8_t {
   kTile = 2,      // payload was written to (key, offset) by the transport: verify it
   kEager = 3,     // payload follows: a whole message with (tag)
   kRequest = 4,   // a message of payload_bytes with (tag) is ready to be sent as (transfer)
-  kGrant = 5,     // send (transfer) to the landing (key); key 0: the receive holds only (limit) bytes, give up
-  kGet = 6,       // write payload_bytes of (key, offset) to the landing (landing)
+  kGrant = 5,     // send (transfer) to the landing (key, window); key 0: the receive holds only (limit) bytes, give up
+  kGet = 6,       // write payload_bytes of (key, offset) to the landing (landing, window)
   kRevoke = 7,    // the receiver took back the landing (key)
   kWithdraw = 8,  // the sender gave up (transfer) before it was granted
   kAbandon = 9,   // the sender will not fill the landing (key) that it was granted
@@ -51,7 +51,9 @@ enum FrameFlag : uint8_t {
 };
 
 inline constexpr size_t kFrameCommonBytes = 32;
-inline constexpr size_t kFrameWordsMax = 3;
+inline constexpr size_t kFrameWordsMax = 6;
+// Where a window begins in the words of those that have one (lib/memory/remote_window.h).
+inline constexpr size_t kFrameWindowWord = 3;
 inline constexpr size_t kFrameHeaderBytesMax = kFrameCommonBytes + 8 * kFrameWordsMax;
 
 struct Frame {
@@ -63,7 +65,7 @@ struct Frame {
   uint64_t payload_bytes = 0;
   // The words by their names; each type uses those that its line above names.
   union {
-    uint64_t words[kFrameWordsMax] = {0, 0, 0};
+    uint64_t words[kFrameWordsMax] = {};
     struct {
       uint64_t key, offset;
     } put;  // kPut, kTile
@@ -74,10 +76,10 @@ struct Frame {
       uint64_t tag, transfer;
     } request;
     struct {
-      uint64_t transfer, key, limit;
+      uint64_t transfer, key, limit, window[3];
     } grant;
     struct {
-      uint64_t key, offset, landing;
+      uint64_t key, offset, landing, window[3];
     } get;
     struct {
       uint64_t key;

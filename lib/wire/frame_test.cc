@@ -102,7 +102,7 @@ TEST(Frame, IntactNonsenseIsAViolationThatNamesFieldAndValue) {
   const Violation violations[] = {{0, 0, "frame type 0 is unknown"},
                                   {0, 13, "frame type 13 is unknown"},
                                   {0, 255, "frame type 255 is unknown"},
-                                  {0, 5, "grant frame: header_bytes 48 should be 56"},
+                                  {0, 5, "grant frame: header_bytes 48 should be 80"},
                                   {1, 2, "put frame: flags 2 has bits outside 1"}};
   for (const Violation& violation : violations) {
     std::vector<std::byte> bytes = Encoded(Example(FrameType::kPut));

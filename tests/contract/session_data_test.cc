@@ -211,7 +211,9 @@ TEST_P(SessionData, DescribesItself) {
   const SessionDescription description = client().Describe();
   ASSERT_EQ(description.rails.size(), static_cast<size_t>(GetParam().rails));
   for (const RailDescription& rail : description.rails) {
-    EXPECT_EQ(rail.transport, GetParam().kind == TransportKind::kLoopback ? "loopback" : "tcp");
+    EXPECT_EQ(rail.transport, IsVerbs(GetParam().kind)                      ? "verbs"
+                              : GetParam().kind == TransportKind::kLoopback ? "loopback"
+                                                                            : "tcp");
     EXPECT_FALSE(rail.local.empty());
     EXPECT_FALSE(rail.remote.empty());
     EXPECT_GE(rail.lane, 0);

@@ -15,7 +15,8 @@ std::string SessionCaseName(const testing::TestParamInfo<SessionCase>& info) {
 
 std::vector<SessionCase> AllSessionCases() {
   std::vector<SessionCase> cases;
-  for (const TransportKind kind : {TransportKind::kLoopback, TransportKind::kTcpIoUring, TransportKind::kTcpEpoll}) {
+  for (const TransportKind kind : {TransportKind::kLoopback, TransportKind::kTcpIoUring, TransportKind::kTcpEpoll,
+                                   TransportKind::kVerbs, TransportKind::kVerbsFake}) {
     cases.push_back({kind, 0, 1, true});
     cases.push_back({kind, 0, 3, false});
     cases.push_back({kind, 1, 2, true});

@@ -104,7 +104,7 @@ TEST_P(TransportClose, LentMemoryComesBack) {
     std::vector<WorkRequest> batch;
     for (size_t i = 0; i < kWorks; ++i) {
       batch.push_back(i % 2 == 0 ? MessageWork(wire.client_id, {}, small)
-                                 : WriteWork(wire.client_id, AsBytes("w"), payload, landing.key, 0));
+                                 : WriteWork(wire.client_id, AsBytes("w"), payload, landing, 0));
     }
     size_t posted = 0;
     for (int i = 0; i < rounds; ++i) {
@@ -134,7 +134,7 @@ TEST_P(TransportClose, NothingLandsAfterClosed) {
     const Wire wire = Connect();
     Landing landing(b(), kSize);
     const std::vector<std::byte> payload = PatternBytes(kSize, 3);
-    const std::vector<WorkRequest> batch(8, WriteWork(wire.client_id, AsBytes("w"), payload, landing.key, 0));
+    const std::vector<WorkRequest> batch(8, WriteWork(wire.client_id, AsBytes("w"), payload, landing, 0));
     size_t posted = 0;
     for (int i = 0; i < rounds; ++i) {
       posted += a()->transport()->Post(absl::MakeConstSpan(batch).subspan(posted));
@@ -162,7 +162,7 @@ TEST_P(TransportClose, APeerThatVanishesIsAnError) {
   const Wire wire = Connect();
   Landing landing(b(), kSize);
   const std::vector<std::byte> payload = PatternBytes(kSize, 3);
-  const std::vector<WorkRequest> batch(16, WriteWork(wire.client_id, AsBytes("w"), payload, landing.key, 0));
+  const std::vector<WorkRequest> batch(16, WriteWork(wire.client_id, AsBytes("w"), payload, landing, 0));
   const size_t posted = a()->transport()->Post(batch);
   a()->Poll();
   b()->Poll();
@@ -177,7 +177,7 @@ TEST_P(TransportClose, VanishingWithWorkInFlightLeavesNothingBehind) {
   Landing landing(b(), 1 << 20);
   {
     const std::vector<std::byte> payload = PatternBytes(1 << 20, 3);
-    const std::vector<WorkRequest> batch(16, WriteWork(wire.client_id, AsBytes("w"), payload, landing.key, 0));
+    const std::vector<WorkRequest> batch(16, WriteWork(wire.client_id, AsBytes("w"), payload, landing, 0));
     (void)a()->transport()->Post(batch);
     a()->Poll();
     a()->Destroy();
@@ -219,7 +219,7 @@ TEST_P(TransportClose, OneOfManyGoesAlone) {
   Landing landing(b(), 1 << 20);
   const std::vector<std::byte> payload = PatternBytes(1 << 20, 3);
   std::vector<WorkRequest> batch;
-  for (const Wire& wire : wires) batch.push_back(WriteWork(wire.client_id, AsBytes("w"), payload, landing.key, 0));
+  for (const Wire& wire : wires) batch.push_back(WriteWork(wire.client_id, AsBytes("w"), payload, landing, 0));
   ASSERT_TRUE(a()->PostAll(batch, both()));
   a()->transport()->Close(wires[1].client_id, absl::CancelledError("one"));
   ASSERT_TRUE(BothClosed(wires[1]));

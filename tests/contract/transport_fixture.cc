@@ -13,8 +13,8 @@ std::string TransportCaseName(const testing::TestParamInfo<TransportCase>& info)
 std::vector<TransportCase> AllTransportCases() {
   std::vector<TransportCase> cases;
   for (const bool decorated : {false, true}) {
-    for (const TransportKind kind :
-         {TransportKind::kLoopback, TransportKind::kTcpIoUring, TransportKind::kTcpEpoll, TransportKind::kTcpPolled}) {
+    for (const TransportKind kind : {TransportKind::kLoopback, TransportKind::kTcpIoUring, TransportKind::kTcpEpoll,
+                                     TransportKind::kTcpPolled, TransportKind::kVerbs, TransportKind::kVerbsFake}) {
       cases.push_back({kind, decorated});
     }
   }
@@ -90,6 +90,17 @@ WorkRequest WriteWork(ConnectionId connection, absl::Span<const std::byte> heade
   return work;
 }
 
+WorkRequest WriteWork(ConnectionId connection, absl::Span<const std::byte> header, absl::Span<const std::byte> payload,
+                      const Landing& landing, uint64_t offset) {
+  WorkRequest work = WriteWork(connection, header, payload, landing.key, offset);
+  if (landing.grant != nullptr) work.window = landing.grant->window();
+  return work;
+}
+
+bool PlacesRemotely(TransportNode* node) {
+  return (node->transport()->info().capabilities & kCapabilityRemotePlacement) != 0;
+}
+
 bool LeavesByReference(TransportNode* node) {
   return (node->transport()->info().capabilities & kCapabilityZeroCopySend) != 0;
 }
@@ -98,11 +109,21 @@ Landing::Landing(TransportNode* landing_node, uint64_t size, uint32_t access) : 
   const auto inserted = node->regions()->Insert(bytes.data(), size, access, nullptr);
   EXPECT_TRUE(inserted.ok()) << inserted.status();
   if (inserted.ok()) key = *inserted;
+  if (node->device_memory() == nullptr) return;
+  auto exported = node->device_memory()->Export(absl::MakeSpan(bytes), access);
+  EXPECT_TRUE(exported.ok()) << exported.status();
+  if (exported.ok()) grant = *std::move(exported);
+}
+
+void Landing::TakeBack() {
+  grant.reset();
+  EXPECT_TRUE(node->regions()->Invalidate(key));
 }
 
 Landing::~Landing() {
+  grant.reset();
   // As an engine does: taken back, and given up once nothing can be using it.
-  node->regions()->Invalidate(key);
+  node->regions()->Invalidate(key);  // unless TakeBack did
   TransportNode* const nodes[] = {node};
   EXPECT_TRUE(DriveUntil(
       nodes, [&] { return node->regions()->Settled(key); }, kPatienceNs));

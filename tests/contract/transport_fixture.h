@@ -68,6 +68,13 @@ WorkRequest MessageWork(ConnectionId connection, absl::Span<const std::byte> hea
 WorkRequest WriteWork(ConnectionId connection, absl::Span<const std::byte> header, absl::Span<const std::byte> payload,
                       uint64_t key, uint64_t offset);
 
+struct Landing;
+WorkRequest WriteWork(ConnectionId connection, absl::Span<const std::byte> header, absl::Span<const std::byte> payload,
+                      const Landing& landing, uint64_t offset);
+
+// Whether the device places writes, so that a write that may not be closes the connection.
+bool PlacesRemotely(TransportNode* node);
+
 // Whether large payload may leave as references to the caller's pages. What the caller writes there once the connection
 // is gone, a peer that still reads may find in place of what was sent.
 bool LeavesByReference(TransportNode* node);
@@ -76,9 +83,12 @@ bool LeavesByReference(TransportNode* node);
 struct Landing {
   Landing(TransportNode* node, uint64_t bytes, uint32_t access = kAccessRemoteWrite);
   ~Landing();
+  // The key and, where there are any, the devices' grants.
+  void TakeBack();
   TransportNode* const node;
   std::vector<std::byte> bytes;
   uint64_t key = 0;
+  std::unique_ptr<DeviceMemory::Grant> grant;
 };
 
 std::vector<std::byte> PatternBytes(uint64_t size, uint64_t seed);

@@ -28,25 +28,34 @@ class TransportThread : public TransportContract {
     return true;
   }
 
-  // b's thread: takes one peer in and tells it the key.
-  ConnectionId AcceptOne(uint64_t key) {
+  // What a landing's side tells the other.
+  struct Told {
+    uint64_t key = 0;
+    RemoteWindow window;
+  };
+
+  // b's thread: takes one peer in and tells it of the landing, if there is one.
+  ConnectionId AcceptOne(const Landing* landing) {
+    Told told;
+    if (landing != nullptr) told.key = landing->key;
+    if (landing != nullptr && landing->grant != nullptr) told.window = landing->grant->window();
     EXPECT_TRUE(WaitUntil(b(), [&] { return !b()->pending.empty(); }));
     if (b()->pending.empty()) return 0;
     const auto id = b()->transport()->Accept(std::move(b()->pending.front()),
-                                             {reinterpret_cast<const std::byte*>(&key), sizeof(key)}, nullptr);
+                                             {reinterpret_cast<const std::byte*>(&told), sizeof(told)}, nullptr);
     b()->pending.pop_front();
     EXPECT_TRUE(id.ok()) << id.status();
     return id.ok() ? *id : 0;
   }
   // a's thread. The peer may have closed by the time it returns.
-  ConnectionId ConnectOne(uint64_t* key) {
+  ConnectionId ConnectOne(Told* told) {
     const auto id = a()->transport()->Connect(address(), AsBytes("hi"), nullptr, Soon());
     EXPECT_TRUE(id.ok()) << id.status();
     if (!id.ok()) return 0;
     std::string reply;
     EXPECT_TRUE(WaitUntil(a(), [&] { return a()->connected.count(*id) > 0 || a()->closed.count(*id) > 0; }));
     if (a()->connected.count(*id) > 0) reply = a()->connected[*id];
-    if (reply.size() == sizeof(*key)) std::memcpy(key, reply.data(), sizeof(*key));
+    if (reply.size() == sizeof(*told)) std::memcpy(told, reply.data(), sizeof(*told));
     return *id;
   }
 };
@@ -100,7 +109,7 @@ TEST_P(TransportThread, WakeEndsAPresentWait) {
 TEST_P(TransportThread, PingPongBetweenSleepingLanes) {
   constexpr uint64_t kRounds = 500;
   std::thread echo([&] {
-    const ConnectionId id = AcceptOne(0);
+    const ConnectionId id = AcceptOne(nullptr);
     for (uint64_t i = 0; i < kRounds; ++i) {
       ASSERT_TRUE(WaitUntil(b(), [&] { return b()->messages.size() > i; })) << "round " << i;
       const WorkRequest work = MessageWork(id, AsBytes(b()->messages[i].bytes));
@@ -108,8 +117,8 @@ TEST_P(TransportThread, PingPongBetweenSleepingLanes) {
       b()->Poll();
     }
   });
-  uint64_t key = 0;
-  const ConnectionId id = ConnectOne(&key);
+  Told told;
+  const ConnectionId id = ConnectOne(&told);
   for (uint64_t i = 0; i < kRounds; ++i) {
     const std::string text = std::to_string(i);
     const WorkRequest work = MessageWork(id, AsBytes(text));
@@ -132,7 +141,7 @@ TEST_P(TransportThread, FloodAcrossThreads) {
   std::atomic<bool> done{false};
   std::thread receiver([&] {
     Landing landing(b(), kSize);
-    const ConnectionId id = AcceptOne(landing.key);
+    const ConnectionId id = AcceptOne(&landing);
     uint64_t arrived = 0;
     b()->keep_messages = false;
     b()->on_message = [&](const Event& event) {
@@ -150,14 +159,15 @@ TEST_P(TransportThread, FloodAcrossThreads) {
     done = true;
     a()->transport()->Wake();
   });
-  uint64_t key = 0;
-  const ConnectionId id = ConnectOne(&key);
+  Told told;
+  const ConnectionId id = ConnectOne(&told);
   Random random(3);
   for (uint64_t i = 0; i < kWorks; ++i) {
     const absl::Span<const std::byte> header(reinterpret_cast<const std::byte*>(&i), sizeof(i));
     const absl::Span<const std::byte> all = payload;
-    const WorkRequest work = random.Below(8) == 0 ? WriteWork(id, header, all.first(random.Below(kSize)), key, 0)
-                                                  : MessageWork(id, header, all.first(random.Below(1000)));
+    WorkRequest work = random.Below(8) == 0 ? WriteWork(id, header, all.first(random.Below(kSize)), told.key, 0)
+                                            : MessageWork(id, header, all.first(random.Below(1000)));
+    work.window = told.window;
     bool posted = false;
     EXPECT_TRUE(WaitUntil(a(), [&] { return posted = posted || a()->transport()->Post({&work, 1}) == 1; }));
     a()->Poll();
@@ -182,7 +192,7 @@ TEST_P(TransportThread, ClosesUnderFire) {
   std::thread server([&] {
     for (const Turn& turn : turns) {
       Landing landing(b(), kSize);
-      const ConnectionId id = AcceptOne(landing.key);
+      const ConnectionId id = AcceptOne(&landing);
       b()->messages.clear();
       b()->on_message = [&](const Event& event) {
         if (event.write != Event::Write::kLanded) return;
@@ -202,10 +212,11 @@ TEST_P(TransportThread, ClosesUnderFire) {
 
   TransportNode* const only_a[] = {a()};
   for (const Turn& turn : turns) {
-    uint64_t key = 0;
-    const ConnectionId id = ConnectOne(&key);
+    Told told;
+    const ConnectionId id = ConnectOne(&told);
     auto payload = std::make_unique<std::vector<std::byte>>(PatternBytes(kSize, 8));
-    const WorkRequest work = WriteWork(id, AsBytes("w"), *payload, key, 0);
+    WorkRequest work = WriteWork(id, AsBytes("w"), *payload, told.key, 0);
+    work.window = told.window;
     uint64_t posted = 0;
     EXPECT_TRUE(DriveUntil(
         only_a,

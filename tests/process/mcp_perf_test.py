@@ -86,6 +86,13 @@ class McpPerf(harness.Processes):
         document = self.document('--loopback', '-t', 'put_bw', '-s', '64', '--transport', 'tcp', *BRIEF)
         self.assertNotIn('verbs', [f['wanted'] for f in document['fallbacks']])
 
+    def test_transport_verbs_without_a_device_says_so(self):
+        if os.path.isdir('/sys/class/infiniband') and os.listdir('/sys/class/infiniband'):
+            self.skipTest('this host has an RDMA device')
+        code, out, error = self.perf('--loopback', '-t', 'put_bw', '-s', '64', '--transport', 'verbs', *BRIEF)
+        self.assertEqual(code, 3, out + error)
+        self.assertIn('verbs', out + error)
+
     def test_files_are_written(self):
         code, out, error = self.perf('--loopback', '-t', 'put_bw,put_lat', '-s', '64,4K', '--json', self.path('a.json'),
                                      '--csv', self.path('a.csv'), '--plot', self.path('a.svg'), *BRIEF)

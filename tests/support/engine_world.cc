@@ -19,13 +19,15 @@ namespace {
 class TestProvider final : public TransportProvider {
  public:
   TestProvider(std::shared_ptr<LoopbackNetwork> loopback, std::shared_ptr<TcpNetwork> tcp,
-               std::shared_ptr<FaultLedger> ledger)
-      : loopback_(std::move(loopback)), tcp_(std::move(tcp)), ledger_(std::move(ledger)) {}
+               std::shared_ptr<VerbsNetwork> verbs, std::shared_ptr<FaultLedger> ledger)
+      : loopback_(std::move(loopback)), tcp_(std::move(tcp)), verbs_(std::move(verbs)), ledger_(std::move(ledger)) {}
 
   absl::StatusOr<std::unique_ptr<Transport>> CreateTransport(RegionTable* regions, Clock* clock,
                                                              uint32_t lane) override {
     std::unique_ptr<Transport> transport;
-    if (tcp_ == nullptr) {
+    if (verbs_ != nullptr) {
+      MCP_ASSIGN_OR_RETURN(transport, MakeVerbsTransport(verbs_, clock, lane));
+    } else if (tcp_ == nullptr) {
       transport = loopback_->CreateTransport(clock, regions);
     } else {
       MCP_ASSIGN_OR_RETURN(transport, CreateTcpTransport(tcp_, regions, clock, lane));
@@ -35,10 +37,12 @@ class TestProvider final : public TransportProvider {
   }
   absl::StatusOr<std::string> Resolve(absl::string_view address) override { return std::string(address); }
   std::vector<TransportFallback> Fallbacks() const override { return {}; }
+  DeviceMemory* device_memory() override { return verbs_ == nullptr ? nullptr : verbs_->memory(); }
 
  private:
   const std::shared_ptr<LoopbackNetwork> loopback_;
   const std::shared_ptr<TcpNetwork> tcp_;
+  const std::shared_ptr<VerbsNetwork> verbs_;
   const std::shared_ptr<FaultLedger> ledger_;
 };
 
@@ -55,7 +59,16 @@ EngineWorld::~EngineWorld() {
 Engine* EngineWorld::MakeEngine(int lanes) {
   Member member;
   std::shared_ptr<TcpNetwork> tcp;
-  if (setup_.kind != TransportKind::kLoopback) {
+  std::shared_ptr<VerbsNetwork> verbs;
+  if (IsVerbs(setup_.kind)) {
+    if (setup_.kind == TransportKind::kVerbsFake && fabric_ == nullptr) fabric_ = MakeFakeFabric();
+    auto network = MakeVerbsNetwork(fabric_, log_.logger());
+    if (!network.ok()) {
+      ADD_FAILURE() << network.status();
+      return nullptr;
+    }
+    verbs = *std::move(network);
+  } else if (setup_.kind != TransportKind::kLoopback) {
     TcpConfig config;
     config.io = setup_.kind == TransportKind::kTcpEpoll ? TcpConfig::Io::kEpoll : TcpConfig::Io::kIoUring;
     config.polled = lanes == 0;
@@ -66,7 +79,7 @@ Engine* EngineWorld::MakeEngine(int lanes) {
     }
     tcp = *std::move(network);
   }
-  member.provider = std::make_unique<TestProvider>(loopback_, std::move(tcp), ledger_);
+  member.provider = std::make_unique<TestProvider>(loopback_, std::move(tcp), std::move(verbs), ledger_);
   EngineOptions options;
   options.lanes = lanes;
   EngineDependencies dependencies;

@@ -46,7 +46,7 @@ class EngineWorld {
   Engine* MakeEngine(int lanes);
   void DestroyEngine(Engine* engine);
 
-  absl::string_view any_address() const { return AnyAddress(setup_.kind); }
+  std::string any_address() const { return AnyAddress(setup_.kind); }
   FaultLedger* ledger() { return ledger_.get(); }
   LogGuard* log() { return &log_; }
 
@@ -77,6 +77,7 @@ class EngineWorld {
   SystemClock system_clock_;
   std::shared_ptr<FaultLedger> ledger_;
   std::shared_ptr<LoopbackNetwork> loopback_;
+  std::shared_ptr<FakeFabric> fabric_;
   std::vector<Member> members_;
   uint64_t engines_made_ = 0;
   std::mutex mutex_;

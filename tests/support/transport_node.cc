@@ -34,18 +34,24 @@ absl::string_view TransportKindName(TransportKind kind) {
       return "tcp_epoll";
     case TransportKind::kTcpPolled:
       return "tcp_polled";
+    case TransportKind::kVerbs:
+      return "verbs";
+    case TransportKind::kVerbsFake:
+      return "verbs_fake";
   }
   return "";
 }
 
 std::string WhyNoTransport(TransportKind kind) {
   if (kind == TransportKind::kLoopback) return "";
+  if (IsVerbs(kind)) return WhyNoVerbs(kind == TransportKind::kVerbsFake);
   Logger quiet(LogLevel::kError, [](LogLevel, absl::string_view) {});
   const auto network = CreateTcpNetwork(TcpConfigFor(kind), &quiet);
   return network.ok() ? "" : std::string(network.status().message());
 }
 
-absl::string_view AnyAddress(TransportKind kind) {
+std::string AnyAddress(TransportKind kind) {
+  if (kind == TransportKind::kVerbs) return VerbsDeviceAddress();
   return kind == TransportKind::kLoopback ? "loopback:" : "127.0.0.1:0";
 }
 
@@ -116,7 +122,15 @@ TransportWorld::~TransportWorld() {
 TransportNode* TransportWorld::MakeNode() {
   TransportEngine& engine = engines_.emplace_back();
   engine.regions = std::make_unique<RegionTable>(kSlotsMax, Random(engines_.size()));
-  if (kind_ != TransportKind::kLoopback) {
+  if (IsVerbs(kind_)) {
+    if (kind_ == TransportKind::kVerbsFake && fabric_ == nullptr) fabric_ = MakeFakeFabric();
+    auto network = MakeVerbsNetwork(fabric_, log_.logger());
+    if (!network.ok()) {
+      ADD_FAILURE() << network.status();
+      return nullptr;
+    }
+    engine.verbs = *std::move(network);
+  } else if (kind_ != TransportKind::kLoopback) {
     auto network = CreateTcpNetwork(TcpConfigFor(kind_), log_.logger());
     if (!network.ok()) {
       ADD_FAILURE() << network.status();
@@ -134,7 +148,8 @@ TransportNode* TransportWorld::AddNode(TransportEngine* engine) {
   if (kind_ == TransportKind::kLoopback) {
     transport = loopback_->CreateTransport(clock_, engine->regions.get());
   } else {
-    auto created = CreateTcpTransport(engine->tcp, engine->regions.get(), clock_, engine->lanes);
+    auto created = IsVerbs(kind_) ? MakeVerbsTransport(engine->verbs, clock_, engine->lanes)
+                                  : CreateTcpTransport(engine->tcp, engine->regions.get(), clock_, engine->lanes);
     if (!created.ok()) {
       ADD_FAILURE() << created.status();
       return nullptr;

@@ -19,26 +19,35 @@
 #include "lib/memory/region_table.h"
 #include "lib/transport/transport.h"
 #include "tests/support/log_guard.h"
+#include "tests/support/verbs_kind.h"
 #include "transports/fault/fault_plan.h"
 #include "transports/loopback/loopback_network.h"
 #include "transports/tcp/tcp_transport.h"
 
 namespace mcp::internal {
 
-// kTcpPolled: io_uring, as a lane uses it whose caller polls.
-enum class TransportKind { kLoopback, kTcpIoUring, kTcpEpoll, kTcpPolled };
+enum class TransportKind {
+  kLoopback,
+  kTcpIoUring,
+  kTcpEpoll,
+  kTcpPolled,  // io_uring, as a lane uses it whose caller polls
+  kVerbs,      // over a device of this host
+  kVerbsFake,  // over a device in memory
+};
 
-// "loopback", "tcp_io_uring", "tcp_epoll", "tcp_polled"
+// "loopback", "tcp_io_uring", "tcp_epoll", "tcp_polled", "verbs", "verbs_fake"
 absl::string_view TransportKindName(TransportKind kind);
 // Why this host cannot run it; empty when it can.
 std::string WhyNoTransport(TransportKind kind);
 // An address to listen at, with a name or port of the transport's choice.
-absl::string_view AnyAddress(TransportKind kind);
+std::string AnyAddress(TransportKind kind);
+inline bool IsVerbs(TransportKind kind) { return kind == TransportKind::kVerbs || kind == TransportKind::kVerbsFake; }
 
 // What one engine's lanes share: the transport's network, its keys.
 struct TransportEngine {
   std::unique_ptr<RegionTable> regions;
   std::shared_ptr<TcpNetwork> tcp;
+  std::shared_ptr<VerbsNetwork> verbs;
   uint32_t lanes = 0;
 };
 
@@ -57,6 +66,8 @@ class TransportNode {
 
   Transport* transport() { return transport_.get(); }
   RegionTable* regions() { return engine_->regions.get(); }
+  // Null where devices need not know memory.
+  DeviceMemory* device_memory() { return engine_->verbs == nullptr ? nullptr : engine_->verbs->memory(); }
   uint32_t lane() const { return lane_; }
   TransportEngine* engine() { return engine_; }
 
@@ -112,6 +123,7 @@ class TransportWorld {
   Clock* const clock_;
   std::shared_ptr<FaultLedger> ledger_;  // null: no decorator
   std::shared_ptr<LoopbackNetwork> loopback_;
+  std::shared_ptr<FakeFabric> fabric_;
   std::deque<TransportEngine> engines_;
   std::vector<std::unique_ptr<TransportNode>> nodes_;
 };

@@ -132,7 +132,7 @@ Json EncodeSpec(const TestSpec& spec) {
           {"phases", layout.phases},     {"outstanding", layout.outstanding},
           {"receives", layout.receives}, {"lanes", spec.lanes},
           {"rails", spec.rails},         {"checksum", spec.checksum},
-          {"verify", spec.verify}};
+          {"verify", spec.verify},       {"transport", spec.transport}};
 }
 
 absl::StatusOr<TestSpec> DecodeSpec(const Json& message) {
@@ -157,6 +157,10 @@ absl::StatusOr<TestSpec> DecodeSpec(const Json& message) {
   spec.rails = static_cast<int>(rails);
   MCP_PERF_ASSIGN_OR_RETURN(spec.checksum, BoolField(message, "checksum"));
   MCP_PERF_ASSIGN_OR_RETURN(spec.verify, BoolField(message, "verify"));
+  MCP_PERF_ASSIGN_OR_RETURN(spec.transport, TextField(message, "transport"));
+  if (spec.transport != "auto" && spec.transport != "verbs" && spec.transport != "tcp") {
+    return WrongField(message, "transport", absl::StrCat(spec.transport, " is not one of auto, verbs, tcp"));
+  }
   if (spec.test.latency != (spec.lanes == 0)) {
     return WrongField(message, "lanes", absl::StrCat(spec.lanes, " does not go with ", spec.test.name));
   }

@@ -54,12 +54,35 @@ void InParallel(uint64_t count, uint64_t bytes, Work work) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DataPath>> DataPath::Create(const TestSpec& spec, bool receives) {
+std::vector<std::string> TransportsOf(const std::string& transport) {
+  if (transport == "auto") return {"verbs", "tcp"};
+  return {transport};
+}
+
+absl::Status WhyNotVerbs(const VerbsOptions& verbs) {
+  EngineOptions options;
+  options.lanes = 0;
+  options.transports = {"verbs"};
+  options.verbs = verbs;
+  return Engine::Create(options).status();
+}
+
+std::string DataPath::transport() const {
+  if (spec_.transport != "auto") return spec_.transport;
+  for (const Fallback& fallback : engine_->Fallbacks()) {
+    if (fallback.wanted == "verbs") return fallback.used;
+  }
+  return "verbs";
+}
+
+absl::StatusOr<std::unique_ptr<DataPath>> DataPath::Create(const TestSpec& spec, bool receives,
+                                                           const VerbsOptions& verbs) {
   const uint64_t ring_bytes = receives ? spec.layout.ring_bytes() : 0;
   MCP_PERF_RETURN_IF_ERROR(CheckMemory(spec, spec.layout.source_bytes() + ring_bytes));
   EngineOptions options;
   options.lanes = spec.lanes;
-  options.transports = {"tcp"};
+  options.transports = TransportsOf(spec.transport);
+  options.verbs = verbs;
   MCP_PERF_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options));
   std::unique_ptr<DataPath> path(new DataPath(spec, std::move(engine)));
   MCP_PERF_ASSIGN_OR_RETURN(path->source_, path->engine_->Allocate(spec.layout.source_bytes()));

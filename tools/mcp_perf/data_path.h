@@ -9,7 +9,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -20,10 +22,19 @@ namespace mcp::perf {
 
 struct Difference;
 
+// What EngineOptions::transports is to be.
+std::vector<std::string> TransportsOf(const std::string& transport);
+// OK where this host has them.
+absl::Status WhyNotVerbs(const VerbsOptions& verbs);
+
 class DataPath {
  public:
   // `receives`: this side gets payload, so it needs a ring.
-  static absl::StatusOr<std::unique_ptr<DataPath>> Create(const TestSpec& spec, bool receives);
+  // The device and GID are this side's.
+  static absl::StatusOr<std::unique_ptr<DataPath>> Create(const TestSpec& spec, bool receives,
+                                                          const VerbsOptions& verbs);
+  // "verbs" or "tcp".
+  std::string transport() const;
   ~DataPath();
 
   Engine& engine() { return *engine_; }

@@ -52,7 +52,7 @@ absl::Status Initiator::Run(TestResult& result, const ProgressCallback& progress
   // In order where all went well; otherwise what is in flight goes with the session.
   if (status.ok()) path_->FinishSession();
   // The server has ended the measurement itself where the error came from there.
-  if (control_->alive() && !absl::IsAborted(status)) {
+  if (asked_ && control_->alive() && !absl::IsAborted(status)) {
     const absl::Status finished =
         control_->Ask({{"type", "finish"}}, "finished", path_ ? path_->driven() : nullptr).status();
     if (status.ok()) status = finished;
@@ -60,15 +60,36 @@ absl::Status Initiator::Run(TestResult& result, const ProgressCallback& progress
   return status;
 }
 
+// What this side cannot have is not asked of the server.
+absl::Status Initiator::ChooseTransport() {
+  spec_.transport = options_.transport;
+  if (options_.transport == "tcp") return absl::OkStatus();
+  absl::Status verbs = WhyNotVerbs(VerbsOf(options_));
+  if (verbs.ok() && options_.transport == "auto" && options_.mode == Options::Mode::kLoopback) {
+    verbs = absl::UnavailableError("no RDMA device has the loopback address");
+  }
+  if (verbs.ok()) return absl::OkStatus();
+  if (options_.transport == "auto" && absl::IsUnavailable(verbs)) {
+    spec_.transport = "tcp";
+    fallbacks_.push_back({"verbs", "tcp", std::string(verbs.message())});
+    return absl::OkStatus();
+  }
+  no_path_ = true;
+  return verbs;
+}
+
 absl::Status Initiator::Prepare() {
+  MCP_PERF_RETURN_IF_ERROR(ChooseTransport());
+  asked_ = true;
   MCP_PERF_ASSIGN_OR_RETURN(const Json prepared, control_->Ask(EncodeSpec(spec_), "prepared"));
   MCP_PERF_ASSIGN_OR_RETURN(const uint64_t port, UintField(prepared, "port", 1, 65535));
+  MCP_PERF_ASSIGN_OR_RETURN(spec_.transport, TextField(prepared, "transport"));
   MCP_PERF_ASSIGN_OR_RETURN(const RemoteRegion remote_source, RegionField(prepared, "source"));
   RemoteRegion peer = remote_source;
   if (spec_.test.operation == Operation::kPut) {
     MCP_PERF_ASSIGN_OR_RETURN(peer, RegionField(prepared, "ring"));
   }
-  MCP_PERF_ASSIGN_OR_RETURN(path_, DataPath::Create(spec_, spec_.test.client_receives()));
+  MCP_PERF_ASSIGN_OR_RETURN(path_, DataPath::Create(spec_, spec_.test.client_receives(), VerbsOf(options_)));
   MCP_PERF_RETURN_IF_ERROR(FillSource(options_.data, kSeed, path_->source().data(), path_->layout().source_bytes()));
   path_->ArmRing();
   if (const absl::Status status = Connect(static_cast<uint16_t>(port)); !status.ok()) {
@@ -84,6 +105,7 @@ absl::Status Initiator::Prepare() {
   MCP_PERF_ASSIGN_OR_RETURN(const Json ready, control_->Ask(connected, "ready", path_->driven()));
   MCP_PERF_ASSIGN_OR_RETURN(remote_path_, DecodePath(ready));
   local_path_ = path_->Describe();
+  local_path_.fallbacks.insert(local_path_.fallbacks.end(), fallbacks_.begin(), fallbacks_.end());
   if (spec_.test.latency) {
     ping_pong_ = std::make_unique<PingPong>(path_.get(), peer, control_);
   } else {

@@ -38,6 +38,7 @@ class Initiator {
 
  private:
   absl::Status Prepare();
+  absl::Status ChooseTransport();
   absl::Status Connect(uint16_t port);
   absl::Status SendSource(const RemoteRegion& remote_source);
   absl::Status WarmUp(TestResult& scratch);
@@ -47,13 +48,15 @@ class Initiator {
   absl::Status RunWindow(uint64_t limit, int64_t duration_ns, TestResult& result, const std::function<void()>& tick);
 
   const Options& options_;
-  const TestSpec spec_;
+  TestSpec spec_;  // its transport becomes the one that both sides have
   const std::string host_;
   ControlChannel* const control_;
   std::unique_ptr<DataPath> path_;
   std::unique_ptr<BandwidthLoop> bandwidth_;
   std::unique_ptr<PingPong> ping_pong_;
   PathInfo local_path_;
+  std::vector<Fallback> fallbacks_;
+  bool asked_ = false;  // the server has been told of the test
   PathInfo remote_path_;
   uint64_t generation_ = 0;
   double operation_ns_ = 0;  // estimated from the windows so far

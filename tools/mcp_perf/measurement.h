@@ -21,6 +21,7 @@ struct TestSpec {
   int rails = 0;
   bool checksum = true;
   bool verify = true;
+  std::string transport = "auto";  // or "verbs", "tcp"
 };
 
 // Who a side is, for the report.

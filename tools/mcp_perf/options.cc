@@ -32,7 +32,7 @@ void Declare(CLI::App& app, RawOptions& raw) {
   app.add_option("-p,--port", raw.port, "where to listen or connect [18515]; data goes over PORT+1 where it is free");
   app.add_option("-B,--bind", raw.bind, "address to listen on [all; 127.0.0.1 with --loopback]");
   app.add_option("--transport", raw.transport, "auto|verbs|tcp")->capture_default_str();
-  app.add_option("--device", raw.device, "NAME[,NAME...]: devices of verbs");
+  app.add_option("--device", raw.device, "NAME[/PORT]: device of verbs");
   app.add_option("--gid-index", raw.gid_index, "GID of verbs");
   app.add_option("--rails", raw.rails, "connections to stripe over, 1 to 8 [chosen]");
   app.add_option("--memory", raw.memory, "host|cuda[:N]: where this side's buffers live")->capture_default_str();
@@ -155,14 +155,24 @@ absl::StatusOr<Options> Check(const RawOptions& raw) {
   options.checksum = raw.checksum == "all";
   options.verify = !raw.no_verify;
   options.once = raw.once;
-  if (raw.transport == "auto") {
-    const char* reason = "this build has no verbs transport";
-    options.fallbacks.insert(options.fallbacks.begin(), {"verbs", "tcp", reason});
+  options.transport = raw.transport;
+  options.device = raw.device;
+  if (raw.gid_index) {
+    uint64_t index = 0;
+    MCP_PERF_RETURN_IF_ERROR(ParseCount("--gid-index", *raw.gid_index, 0, 255, index));
+    options.gid_index = static_cast<int>(index);
   }
   return options;
 }
 
 }  // namespace
+
+VerbsOptions VerbsOf(const Options& options) {
+  VerbsOptions verbs;
+  verbs.device = options.device;
+  verbs.gid_index = options.gid_index;
+  return verbs;
+}
 
 absl::StatusOr<DataSpec> ParseData(absl::string_view text) {
   DataSpec spec;

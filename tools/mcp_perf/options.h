@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "mcp/engine.h"
 #include "mcp/session.h"
 #include "tools/mcp_perf/test_kind.h"
 
@@ -56,6 +57,9 @@ struct Options {
   bool once = false;
   std::vector<std::string> command;  // argv
   // What was asked for and is not in this build, where the contract lets it be left out.
+  std::string transport = "auto";
+  std::string device;  // of verbs; empty: chosen
+  int gid_index = -1;
   std::vector<Fallback> fallbacks;
 
   // A result document goes to stdout, so nothing else may.
@@ -63,6 +67,9 @@ struct Options {
 };
 
 // Either options, or text for the user and the status to exit with.
+// The choice of device that the command line makes.
+VerbsOptions VerbsOf(const Options& options);
+
 struct ParsedCommandLine {
   std::optional<Options> options;
   int exit_status = kExitOk;

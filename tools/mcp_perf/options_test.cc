@@ -39,12 +39,12 @@ TEST(Options, ModesFollowFromHostAndLoopback) {
   EXPECT_EQ(Parse({"[::1]"}).options->host, "::1");
 }
 
-TEST(Options, AutoSaysWhyItIsNotVerbs) {
-  const std::vector<Fallback> fallbacks = Parse({"--loopback"}).options->fallbacks;
-  ASSERT_EQ(fallbacks.size(), 1u);
-  EXPECT_EQ(fallbacks[0].wanted, "verbs");
-  EXPECT_EQ(fallbacks[0].used, "tcp");
-  EXPECT_TRUE(Parse({"--loopback", "--transport", "tcp"}).options->fallbacks.empty());
+TEST(Options, TransportAndItsDevice) {
+  EXPECT_EQ(Parse({"--loopback"}).options->transport, "auto");
+  const Options options = *Parse({"--transport", "verbs", "--device", "mlx5_0/1", "--gid-index", "3", "h"}).options;
+  EXPECT_EQ(options.transport, "verbs");
+  EXPECT_EQ(options.device, "mlx5_0/1");
+  EXPECT_EQ(options.gid_index, 3);
 }
 
 TEST(Options, AllLeavesOutWhatIsMissingAndSaysSo) {
@@ -77,10 +77,11 @@ TEST(Options, RefusalsNameTheOption) {
       {{"-p", "70000"}, "--port"},
       {{"-p", "0", "host"}, "--port"},
       {{"-B", "10.0.0.1", "host"}, "--bind"},
-      {{"--transport", "verbs"}, "--transport"},
       {{"--transport", "quic"}, "--transport"},
-      {{"--device", "mlx5_0"}, "--device"},
-      {{"--gid-index", "3"}, "--gid-index"},
+      {{"--transport", "tcp", "--device", "mlx5_0"}, "--device"},
+      {{"--transport", "tcp", "--gid-index", "3"}, "--gid-index"},
+      {{"--device", "mlx5_0,mlx5_1"}, "--device"},
+      {{"--gid-index", "x"}, "--gid-index"},
       {{"--rails", "9"}, "--rails"},
       {{"--rails", "0"}, "--rails"},
       {{"--memory", "cuda:0"}, "--memory"},
@@ -112,11 +113,8 @@ TEST(Options, RefusalsNameTheOption) {
 }
 
 TEST(Options, WhatIsMissingSaysThatThisBuildHasNoSuchThing) {
-  for (const std::vector<const char*>& arguments : std::vector<std::vector<const char*>>{{"--transport", "verbs"},
-                                                                                         {"--memory", "cuda"},
-                                                                                         {"--codec", "lz4"},
-                                                                                         {"--copies", "3"},
-                                                                                         {"-t", "replicate_bw"}}) {
+  for (const std::vector<const char*>& arguments : std::vector<std::vector<const char*>>{
+           {"--memory", "cuda"}, {"--codec", "lz4"}, {"--copies", "3"}, {"-t", "replicate_bw"}}) {
     EXPECT_TRUE(absl::StrContains(Parse(arguments).error, "this build has no ")) << Parse(arguments).error;
   }
 }

@@ -31,17 +31,15 @@ absl::Status ParseCount(absl::string_view option, const std::string& text, uint6
 }
 
 absl::Status CheckAvailable(const RawOptions& raw) {
-  if (raw.transport == "verbs") {
-    return NotInThisBuild("--transport", "verbs", "verbs transport", "use --transport tcp or auto");
-  }
-  if (raw.transport != "auto" && raw.transport != "tcp") {
+  if (raw.transport != "auto" && raw.transport != "tcp" && raw.transport != "verbs") {
     return WrongOption("--transport", absl::StrCat("\"", raw.transport, "\" is not one of auto, verbs, tcp"));
   }
-  if (!raw.device.empty()) {
-    return NotInThisBuild("--device", raw.device, "choice of devices", "tcp follows the routes to HOST");
+  if (raw.transport == "tcp" && (!raw.device.empty() || raw.gid_index)) {
+    return WrongOption(raw.device.empty() ? "--gid-index" : "--device",
+                       "tcp follows the routes to HOST: this goes with --transport verbs or auto");
   }
-  if (raw.gid_index) {
-    return NotInThisBuild("--gid-index", *raw.gid_index, "verbs transport", "GIDs belong to verbs");
+  if (raw.device.find(',') != std::string::npos) {
+    return NotInThisBuild("--device", raw.device, "choice of several devices", "name one");
   }
   for (const auto& [option, value] : {std::pair("--memory", raw.memory), {"--remote-memory", raw.remote_memory}}) {
     if (value == "host") continue;

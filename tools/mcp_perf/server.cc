@@ -164,7 +164,8 @@ absl::Status Server::ServeTest(ControlChannel& client, const Json& message) {
   }
   Say(absl::StrCat("client ", client.peer(), ": ", spec->test.name, " of ", FormatSize(spec->layout.size)));
   const uint16_t next_port = static_cast<uint16_t>(listening_.port == 65535 ? 0 : listening_.port + 1);
-  absl::StatusOr<std::unique_ptr<Target>> target = Target::Create(*spec, options_.bind, next_port, &client);
+  absl::StatusOr<std::unique_ptr<Target>> target =
+      Target::Create(*spec, options_.bind, next_port, &client, VerbsOf(options_));
   if (!target.ok()) return client.Send(ErrorMessage(target.status()));
   return (*target)->Serve();
 }

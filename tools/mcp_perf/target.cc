@@ -31,8 +31,8 @@ struct Target::Accepted {
 };
 
 absl::StatusOr<std::unique_ptr<Target>> Target::Create(const TestSpec& spec, const std::string& bind, uint16_t port,
-                                                       ControlChannel* control) {
-  MCP_PERF_ASSIGN_OR_RETURN(std::unique_ptr<DataPath> path, DataPath::Create(spec, spec.test.server_receives()));
+                                                       ControlChannel* control, const VerbsOptions& verbs) {
+  MCP_PERF_ASSIGN_OR_RETURN(std::unique_ptr<DataPath> path, DataPath::Create(spec, spec.test.server_receives(), verbs));
   std::unique_ptr<Target> target(new Target(std::move(path), control));
   target->accepted_ = std::make_shared<Accepted>();
   // The first session is the client's; others are refused by being dropped.
@@ -84,7 +84,7 @@ absl::Status Target::Serve() {
 }
 
 absl::StatusOr<Json> Target::Prepared() const {
-  Json message = {{"type", "prepared"}, {"port", listening_.port}};
+  Json message = {{"type", "prepared"}, {"port", listening_.port}, {"transport", path_->transport()}};
   MCP_PERF_ASSIGN_OR_RETURN(const RemoteRegion source, path_->source().Export());
   message["source"] = EncodeRegion(source);
   if (path_->ring().valid()) {

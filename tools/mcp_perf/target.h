@@ -21,7 +21,7 @@ class Target {
  public:
   // Buffers, and a listener for the measured session: on `port`, or on a free one where that is taken.
   static absl::StatusOr<std::unique_ptr<Target>> Create(const TestSpec& spec, const std::string& bind, uint16_t port,
-                                                        ControlChannel* control);
+                                                        ControlChannel* control, const VerbsOptions& verbs);
   ~Target();
 
   // Answers "prepare", then serves "connected", windows and "finish". An error that ends the measurement has been told

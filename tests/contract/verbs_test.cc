@@ -1,0 +1,241 @@
+// The verbs transport over the device in memory: queue accounting, credit, and what becomes of a connection in every
+// row of the tables of faults.
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "gtest/gtest.h"
+#include "tests/contract/transport_fixture.h"
+#include "tests/support/fake_verbs.h"
+#include "transports/verbs/faults.h"
+#include "transports/verbs/handshake.h"
+#include "transports/verbs/network.h"
+#include "transports/verbs/queues.h"
+
+namespace mcp::internal {
+namespace {
+
+// Two engines on one fabric, and a connection between them.
+class VerbsOnFake : public testing::Test {
+ protected:
+  struct Side {
+    TransportEngine engine;
+    std::unique_ptr<TransportNode> node;
+  };
+
+  void SetUp() override {
+    for (Side* side : {&a_, &b_}) {
+      side->engine.regions = std::make_unique<RegionTable>(64, Random(1));
+      auto network = MakeVerbsNetwork(fabric_, log_.logger());
+      ASSERT_TRUE(network.ok()) << network.status();
+      side->engine.verbs = *std::move(network);
+      auto transport = MakeVerbsTransport(side->engine.verbs, &clock_, 0);
+      ASSERT_TRUE(transport.ok()) << transport.status();
+      side->node = std::make_unique<TransportNode>(&side->engine, 0, *std::move(transport));
+    }
+    const auto bound = b()->transport()->Listen("127.0.0.1:0");
+    ASSERT_TRUE(bound.ok()) << bound.status();
+    address_ = *bound;
+    Connect();
+  }
+  void TearDown() override {
+    a_.node.reset();
+    b_.node.reset();
+    const FakeFabric::Counters counters = fabric_->counters();
+    EXPECT_EQ(counters.send_overflows, 0u);
+    EXPECT_EQ(counters.completion_overflows, 0u);
+    EXPECT_EQ(counters.receives_missing, 0u);
+  }
+
+  void Connect() {
+    const auto id = a()->transport()->Connect(address_, AsBytes("hello"), nullptr, clock_.NowNs() + kPatienceNs);
+    ASSERT_TRUE(id.ok()) << id.status();
+    ASSERT_TRUE(Drive([&] { return !b()->pending.empty(); }));
+    const auto accepted = b()->transport()->Accept(std::move(b()->pending.front()), AsBytes("welcome"), nullptr);
+    b()->pending.pop_front();
+    ASSERT_TRUE(accepted.ok()) << accepted.status();
+    ASSERT_TRUE(Drive([&] { return a()->connected.count(*id) > 0; }));
+    mine_ = *id;
+    theirs_ = *accepted;
+  }
+
+  TransportNode* a() { return a_.node.get(); }
+  TransportNode* b() { return b_.node.get(); }
+  std::vector<TransportNode*> both() { return {a(), b()}; }
+  bool Drive(absl::FunctionRef<bool()> done) { return DriveUntil(both(), done, kPatienceNs); }
+  bool BothClosed() {
+    return Drive([&] { return a()->closed.count(mine_) > 0 && b()->closed.count(theirs_) > 0; });
+  }
+
+  LogGuard log_;
+  SystemClock clock_;
+  std::shared_ptr<FakeFabric> fabric_ = MakeFakeFabric();
+  Side a_;
+  Side b_;
+  std::string address_;
+  ConnectionId mine_ = 0;
+  ConnectionId theirs_ = 0;
+};
+
+TEST_F(VerbsOnFake, BulkAsksForOneCompletionInThirtyTwo) {
+  constexpr uint64_t kSize = 64 << 10;
+  constexpr uint64_t kWrites = 2000;
+  Landing landing(b(), kSize);
+  std::vector<std::byte> payload = PatternBytes(kSize, 1);
+  const auto registered = a()->device_memory()->Register(absl::MakeSpan(payload));
+  ASSERT_TRUE(registered.ok());
+  const std::vector<WorkRequest> batch(16, WriteWork(mine_, AsBytes("header"), payload, landing, 0));
+  b()->keep_messages = false;
+  const FakeFabric::Counters before = fabric_->counters();
+  for (uint64_t i = 0; i < kWrites / batch.size(); ++i) ASSERT_TRUE(a()->PostAll(batch, both()));
+  ASSERT_TRUE(Drive([&] { return b()->messages_seen == kWrites; }));
+  const FakeFabric::Counters after = fabric_->counters();
+  // The peer's credit messages ask for theirs: one for 32 messages.
+  const uint64_t credits = kWrites / kCreditReportAfter + 1;
+  const uint64_t works = after.sends_posted - before.sends_posted;
+  EXPECT_GE(works, 2 * kWrites);
+  EXPECT_LE(after.send_completions - before.send_completions, works / 32 + credits + 1);
+}
+
+TEST_F(VerbsOnFake, ABatchRingsOnce) {
+  const std::vector<WorkRequest> batch(16, MessageWork(mine_, AsBytes("header")));
+  const FakeFabric::Counters before = fabric_->counters();
+  ASSERT_EQ(a()->transport()->Post(batch), batch.size());
+  const FakeFabric::Counters after = fabric_->counters();
+  EXPECT_EQ(after.doorbells - before.doorbells, 1u);
+  EXPECT_EQ(after.sends_posted - before.sends_posted, batch.size());
+  ASSERT_TRUE(Drive([&] { return b()->messages.size() == batch.size(); }));
+}
+
+// A peer that does not poll: work is refused when its credit is spent, and the send queue does not overflow, however
+// little of it completes.
+TEST_F(VerbsOnFake, CreditAndQueueBoundWhatIsPosted) {
+  const WorkRequest work = MessageWork(mine_, AsBytes("header"));
+  uint64_t posted = 0;
+  for (int i = 0; i < 1000; ++i) posted += a()->transport()->Post({&work, 1});
+  EXPECT_EQ(posted, kCreditsPerConnection);
+  ASSERT_TRUE(Drive([&] { return b()->messages.size() == posted; }));
+  fabric_->HoldSends(true);
+  Landing landing(b(), 100);
+  const std::vector<std::byte> payload = PatternBytes(100, 1);
+  const WorkRequest write = WriteWork(mine_, AsBytes("header"), payload, landing, 0);
+  for (int i = 0; i < 1000; ++i) {
+    posted += a()->transport()->Post({&write, 1});
+    a()->Poll();
+    b()->Poll();
+  }
+  EXPECT_LE(posted, 2 * kCreditsPerConnection);
+  a()->transport()->Close(mine_, absl::CancelledError("enough"));
+  ASSERT_TRUE(BothClosed());
+}
+
+TEST_F(VerbsOnFake, EveryCompletionStatusIsAnEndWithItsReason) {
+  for (int status = IBV_WC_LOC_LEN_ERR; status <= IBV_WC_TM_RNDV_INCOMPLETE; ++status) {
+    const CompletionFault& fault = FaultOf(static_cast<ibv_wc_status>(status));
+    SCOPED_TRACE(ibv_wc_status_str(fault.status));
+    ASSERT_EQ(fault.status, status) << "no row";
+    ASSERT_NE(fault.action, FaultAction::kNone);
+    fabric_->FailNext(fault.status);
+    const std::vector<WorkRequest> batch(40, MessageWork(mine_, AsBytes("header")));
+    ASSERT_TRUE(a()->PostAll(batch, both()));
+    ASSERT_TRUE(BothClosed());
+    EXPECT_EQ(a()->closed[mine_].code(), fault.code) << a()->closed[mine_];
+    EXPECT_TRUE(absl::StrContains(a()->closed[mine_].message(), fault.cause)) << a()->closed[mine_];
+    EXPECT_TRUE(b()->messages.empty()) << "nothing is delivered behind a failure";
+    a()->closed.clear();
+    b()->closed.clear();
+    if (fault.action == FaultAction::kDeviceGone) {
+      const auto gone = a()->transport()->Connect(address_, {}, nullptr, clock_.NowNs() + kPatienceNs);
+      ASSERT_TRUE(gone.ok());
+      ASSERT_TRUE(Drive([&] { return a()->closed.count(*gone) > 0; }));
+      EXPECT_TRUE(absl::StrContains(a()->closed[*gone].message(), "gone")) << a()->closed[*gone];
+      a_.node.reset();
+      b_.node.reset();
+      SetUp();
+    } else {
+      Connect();
+    }
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_F(VerbsOnFake, EveryAsyncEventDoesWhatItsRowSays) {
+  for (int type = IBV_EVENT_CQ_ERR; type <= IBV_EVENT_WQ_FATAL; ++type) {
+    const AsyncFault& fault = FaultOf(static_cast<ibv_event_type>(type));
+    SCOPED_TRACE(ibv_event_type_str(fault.type));
+    ASSERT_EQ(fault.type, type) << "no row";
+    fabric_->Report(fault.type);
+    const bool ends = (fault.action == FaultAction::kDeviceGone) ||
+                      (fault.scope == AsyncFault::Scope::kQueuePair &&
+                       (fault.action == FaultAction::kRailLost || fault.action == FaultAction::kSessionPoisoned));
+    // A work queue is none of ours.
+    if (ends && fault.type != IBV_EVENT_WQ_FATAL) {
+      ASSERT_TRUE(BothClosed());
+      EXPECT_FALSE(a()->closed[mine_].ok());
+      a_.node.reset();
+      b_.node.reset();
+      SetUp();
+    } else {
+      const WorkRequest work = MessageWork(mine_, AsBytes("alive"));
+      DriveQuietly(both());
+      ASSERT_TRUE(a()->PostAll({&work, 1}, both()));
+      ASSERT_TRUE(Drive([&] { return !b()->messages.empty(); }));
+      EXPECT_TRUE(a()->closed.empty() && b()->closed.empty());
+      b()->messages.clear();
+    }
+    if (HasFatalFailure()) return;
+  }
+}
+
+// Nothing comes back from a device that holds what was posted; closing takes it back all the same, with the memory.
+TEST_F(VerbsOnFake, ClosingTakesBackWhatADeviceHolds) {
+  constexpr uint64_t kSize = 1 << 20;
+  Landing landing(b(), kSize);
+  fabric_->HoldSends(true);
+  std::vector<std::byte> payload = PatternBytes(kSize, 1);
+  std::vector<WorkRequest> batch(20, WriteWork(mine_, AsBytes("header"), payload, landing, 0));
+  for (WorkRequest& work : batch) work.signaled = true;
+  ASSERT_EQ(a()->transport()->Post(batch), batch.size());
+  a()->transport()->Close(mine_, absl::CancelledError("enough"));
+  ASSERT_TRUE(BothClosed());
+  EXPECT_EQ(a()->sent.size(), batch.size());
+  EXPECT_EQ(ValueMismatch(landing.bytes, std::byte{0}), "");
+}
+
+TEST(VerbsHandshake, SaysWhatItWasTold) {
+  const std::vector<std::byte> piece = PatternBytes(kHelloPieceMax, 1);
+  ConnectData connect;
+  connect.path_mtu = 5;
+  connect.device = 3;
+  connect.nonce = 0x123456789abcdef0;
+  connect.hello_bytes = 96;
+  connect.offset = kHelloPieceMax;
+  connect.piece = piece;
+  auto bytes = EncodeConnect(connect);
+  auto decoded = DecodeConnect(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(decoded->nonce, connect.nonce);
+  EXPECT_EQ(decoded->offset, connect.offset);
+  EXPECT_EQ(decoded->piece, absl::MakeConstSpan(piece));
+  for (const size_t damaged : {0u, 4u, 5u, 6u, 7u, 16u, 18u}) {
+    auto bad = bytes;
+    bad[damaged] = std::byte{0xee};
+    EXPECT_FALSE(DecodeConnect(bad).ok()) << damaged;
+  }
+  EXPECT_FALSE(DecodeConnect(absl::MakeConstSpan(bytes).first(20)).ok());
+  const std::string reject = EncodeReject({false, 7, 0, std::string(500, 'x')});
+  EXPECT_LE(reject.size(), kRejectDataMax);
+  const auto rejected = DecodeReject(AsBytes(reject));
+  ASSERT_TRUE(rejected.ok());
+  EXPECT_EQ(rejected->nonce, 7u);
+  EXPECT_GT(rejected->reason.size(), 100u);
+  Immediate immediate;
+  EXPECT_TRUE(DecodeImmediate(EncodeImmediate({MessageType::kGoodbye, 33}), &immediate));
+  EXPECT_EQ(immediate.credit, 33u);
+  EXPECT_FALSE(DecodeImmediate(0, &immediate));
+  EXPECT_FALSE(DecodeImmediate(6u << 28, &immediate));
+  EXPECT_FALSE(DecodeImmediate(1u << 28 | 1u << 20, &immediate));
+}
+
+}  // namespace
+}  // namespace mcp::internal

@@ -1,0 +1,405 @@
+// The fake device's objects and its connection manager.
+#include "tests/support/fake_verbs.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/errno_status.h"
+#include "tests/support/fake_verbs_objects.h"
+
+namespace mcp::internal {
+namespace {
+
+constexpr int kCompletionsMax = 32767;
+constexpr uint32_t kMessageMax = 8u << 20;  // as soft-RoCE's, so that long writes go in pieces
+constexpr uint32_t kInlineMax = 220;
+constexpr int kRejectedNobodyListens = 8;
+constexpr int kRejectedByConsumer = 28;
+
+uint16_t PortOf(const sockaddr* address) {
+  return ntohs(address->sa_family == AF_INET ? reinterpret_cast<const sockaddr_in*>(address)->sin_port
+                                             : reinterpret_cast<const sockaddr_in6*>(address)->sin6_port);
+}
+
+void SetPort(sockaddr* address, uint16_t port) {
+  if (address->sa_family == AF_INET) {
+    reinterpret_cast<sockaddr_in*>(address)->sin_port = htons(port);
+  } else {
+    reinterpret_cast<sockaddr_in6*>(address)->sin6_port = htons(port);
+  }
+}
+
+void Push(FakeId& to, ConnectionEvent event) {
+  auto* channel = FakeOf<FakeEventChannel>(to.id.channel);
+  event.id = event.id == nullptr ? &to.id : event.id;
+  channel->events.push_back(event);
+  channel->signal.Set();
+}
+
+ConnectionEvent EventOf(rdma_cm_event_type type, int status = 0, absl::Span<const std::byte> data = {}) {
+  ConnectionEvent event;
+  event.type = type;
+  event.status = status;
+  event.data_bytes = static_cast<uint8_t>(data.size());
+  std::copy(data.begin(), data.end(), event.data.begin());
+  return event;
+}
+
+}  // namespace
+
+FakeFabric::Counters FakeFabric::counters() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return counts;
+}
+
+void FakeFabric::FailNext(ibv_wc_status status) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  fail_next = static_cast<int>(status);
+}
+
+void FakeFabric::HoldSends(bool held) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  hold = held;
+}
+
+void FakeFabric::Report(ibv_event_type type) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  ibv_async_event event = {};
+  event.event_type = type;
+  const bool about_queue_pairs = type == IBV_EVENT_QP_FATAL || type == IBV_EVENT_QP_REQ_ERR ||
+                                 type == IBV_EVENT_QP_ACCESS_ERR || type == IBV_EVENT_COMM_EST ||
+                                 type == IBV_EVENT_SQ_DRAINED || type == IBV_EVENT_PATH_MIG ||
+                                 type == IBV_EVENT_PATH_MIG_ERR || type == IBV_EVENT_QP_LAST_WQE_REACHED;
+  if (!about_queue_pairs) {
+    event.element.port_num = 1;
+    for (FakeContext* context : contexts) FakeOperations::Report(*context, event);
+    return;
+  }
+  for (const auto& [number, qp] : queue_pairs) {
+    event.element.qp = &qp->qp;
+    FakeOperations::Report(*qp->context, event);
+  }
+}
+
+class FakeCalls final : public VerbsCalls {
+ public:
+  explicit FakeCalls(std::shared_ptr<FakeFabric> fabric) : fabric_(std::move(fabric)) {
+    context_.fabric = fabric_.get();
+    context_.context.device = &context_.device;
+    context_.context.async_fd = context_.signal.fd;
+    context_.context.ops.post_send = FakeOperations::PostSend;
+    context_.context.ops.post_srq_recv = FakeOperations::PostReceive;
+    context_.context.ops.poll_cq = FakeOperations::Poll;
+    context_.context.ops.req_notify_cq = FakeOperations::Arm;
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    fabric_->contexts.push_back(&context_);
+  }
+  ~FakeCalls() override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    std::erase(fabric_->contexts, &context_);
+  }
+
+  absl::StatusOr<std::vector<OpenedDevice>> OpenDevices() override {
+    OpenedDevice device;
+    device.context = &context_.context;
+    device.name = "fake0";
+    device.attributes.phys_port_cnt = 1;
+    device.attributes.max_cqe = kCompletionsMax;
+    device.attributes.max_srq_wr = kCompletionsMax;
+    device.attributes.max_qp_rd_atom = 16;
+    device.attributes.max_qp_init_rd_atom = 16;
+    return std::vector<OpenedDevice>{device};
+  }
+  absl::StatusOr<ibv_port_attr> QueryPort(ibv_context*, uint8_t) override {
+    ibv_port_attr attributes = {};
+    attributes.state = IBV_PORT_ACTIVE;
+    attributes.active_mtu = IBV_MTU_4096;
+    attributes.max_msg_sz = kMessageMax;
+    return attributes;
+  }
+  std::vector<GidEntry> Gids(ibv_context*) override {
+    GidEntry gid;
+    gid.gid.raw[10] = gid.gid.raw[11] = 0xff;
+    gid.gid.raw[12] = 127;
+    gid.gid.raw[15] = 1;
+    gid.roce_v2 = true;
+    return {gid};
+  }
+
+  absl::StatusOr<ibv_pd*> AllocateDomain(ibv_context* context) override {
+    auto* domain = new ibv_pd();
+    domain->context = context;
+    return domain;
+  }
+  void FreeDomain(ibv_pd* domain) override { delete domain; }
+  absl::StatusOr<ibv_mr*> RegisterMemory(ibv_pd* domain, void* address, size_t length, unsigned access) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* region = new FakeRegion();
+    region->mr.context = domain->context;
+    region->mr.pd = domain;
+    region->mr.addr = address;
+    region->mr.length = length;
+    region->mr.lkey = region->mr.rkey = fabric_->next_number++;
+    region->access = access;
+    fabric_->regions[region->mr.lkey] = region;
+    return &region->mr;
+  }
+  void DeregisterMemory(ibv_mr* mr) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    fabric_->regions.erase(mr->lkey);
+    delete FakeOf<FakeRegion>(mr);
+  }
+
+  absl::StatusOr<ibv_comp_channel*> CreateCompletionChannel(ibv_context* context) override {
+    auto* channel = new FakeChannel();
+    channel->channel.context = context;
+    channel->channel.fd = channel->signal.fd;
+    return &channel->channel;
+  }
+  void DestroyCompletionChannel(ibv_comp_channel* channel) override { delete FakeOf<FakeChannel>(channel); }
+  absl::StatusOr<ibv_cq*> CreateCompletionQueue(ibv_context* context, int entries, ibv_comp_channel* channel) override {
+    auto* queue = new FakeCompletionQueue();
+    queue->cq.context = context;
+    queue->context = FakeOf<FakeContext>(context);
+    queue->channel = FakeOf<FakeChannel>(channel);
+    queue->ring.resize(static_cast<size_t>(entries));
+    return &queue->cq;
+  }
+  void DestroyCompletionQueue(ibv_cq* queue) override { delete FakeOf<FakeCompletionQueue>(queue); }
+  void TakeCompletionEvents(ibv_comp_channel* channel) override { FakeOf<FakeChannel>(channel)->signal.Clear(); }
+  absl::StatusOr<ibv_srq*> CreateSharedReceiveQueue(ibv_pd* domain, uint32_t entries) override {
+    auto* queue = new FakeReceiveQueue();
+    queue->srq.context = domain->context;
+    queue->context = FakeOf<FakeContext>(domain->context);
+    queue->depth = entries;
+    return &queue->srq;
+  }
+  void DestroySharedReceiveQueue(ibv_srq* queue) override { delete FakeOf<FakeReceiveQueue>(queue); }
+
+  void TakeAsyncEvents(ibv_context* context, absl::FunctionRef<void(const ibv_async_event&)> take) override {
+    auto& from = *FakeOf<FakeContext>(context);
+    from.signal.Clear();
+    for (;;) {
+      ibv_async_event event;
+      {
+        const std::lock_guard<std::mutex> lock(fabric_->mutex);
+        if (from.events.empty()) return;
+        event = from.events.front();
+        from.events.pop_front();
+      }
+      take(event);
+    }
+  }
+
+  absl::StatusOr<ibv_qp*> CreateQueuePair(ibv_pd* domain, ibv_qp_init_attr* attributes) override {
+    if (attributes->cap.max_inline_data > kInlineMax) return ErrnoStatus(EINVAL, "fake: max_inline_data");
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* qp = new FakeQueuePair();
+    qp->qp.context = domain->context;
+    qp->qp.qp_context = attributes->qp_context;
+    qp->qp.qp_num = fabric_->next_number++;
+    qp->qp.state = IBV_QPS_RESET;
+    qp->context = FakeOf<FakeContext>(domain->context);
+    qp->sends = FakeOf<FakeCompletionQueue>(attributes->send_cq);
+    qp->receives = FakeOf<FakeCompletionQueue>(attributes->recv_cq);
+    qp->shared = FakeOf<FakeReceiveQueue>(attributes->srq);
+    qp->depth = attributes->cap.max_send_wr;
+    qp->inline_max = attributes->cap.max_inline_data;
+    fabric_->queue_pairs[qp->qp.qp_num] = qp;
+    return &qp->qp;
+  }
+  absl::Status PrepareQueuePair(rdma_cm_id*, ibv_qp* qp) override {
+    qp->state = IBV_QPS_INIT;
+    return absl::OkStatus();
+  }
+  absl::StatusOr<ibv_mtu> ReadyQueuePair(rdma_cm_id* id, ibv_qp* base, const QueuePairSettings& settings) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* qp = FakeOf<FakeQueuePair>(base);
+    if (qp->qp.state != IBV_QPS_INIT) return ErrnoStatus(EINVAL, "fake: RTR");
+    qp->peer = FakeOf<FakeId>(id)->remote_qp;
+    qp->qp.state = IBV_QPS_RTS;
+    return settings.path_mtu_max;
+  }
+  absl::Status FailQueuePair(ibv_qp* qp) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    FakeOperations::Fail(*fabric_, *FakeOf<FakeQueuePair>(qp));
+    return absl::OkStatus();
+  }
+  void DestroyQueuePair(ibv_qp* base) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* qp = FakeOf<FakeQueuePair>(base);
+    std::erase_if(qp->context->events, [&](const ibv_async_event& event) { return event.element.qp == base; });
+    fabric_->queue_pairs.erase(qp->qp.qp_num);
+    delete qp;
+  }
+
+  absl::StatusOr<rdma_event_channel*> CreateEventChannel() override {
+    auto* channel = new FakeEventChannel();
+    channel->channel.fd = channel->signal.fd;
+    return &channel->channel;
+  }
+  void DestroyEventChannel(rdma_event_channel* channel) override { delete FakeOf<FakeEventChannel>(channel); }
+  bool TakeConnectionEvent(rdma_event_channel* channel, ConnectionEvent* event) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* from = FakeOf<FakeEventChannel>(channel);
+    if (from->events.empty()) {
+      from->signal.Clear();
+      return false;
+    }
+    *event = from->events.front();
+    from->events.pop_front();
+    return true;
+  }
+
+  absl::StatusOr<rdma_cm_id*> CreateId(rdma_event_channel* channel, void* context) override {
+    return &NewId(channel, context)->id;
+  }
+  void DestroyId(rdma_cm_id* base) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* id = FakeOf<FakeId>(base);
+    auto& events = FakeOf<FakeEventChannel>(base->channel)->events;
+    if (id->state == FakeId::State::kListening) {
+      fabric_->listeners.erase(id->port);
+      for (const ConnectionEvent& event : events) {
+        if (event.listener != base) continue;
+        auto* asked = FakeOf<FakeId>(event.id);
+        if (asked->peer != nullptr) {
+          Push(*asked->peer, EventOf(RDMA_CM_EVENT_REJECTED, kRejectedNobodyListens));
+          asked->peer->peer = nullptr;
+        }
+        delete asked;
+      }
+      std::erase_if(events, [&](const ConnectionEvent& event) { return event.listener == base; });
+    }
+    std::erase_if(events, [&](const ConnectionEvent& event) { return event.id == base; });
+    HangUp(*id);
+    if (id->peer != nullptr) id->peer->peer = nullptr;
+    delete id;
+  }
+  absl::Status MigrateId(rdma_cm_id* base, rdma_event_channel* channel) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* from = FakeOf<FakeEventChannel>(base->channel);
+    auto* to = FakeOf<FakeEventChannel>(channel);
+    for (const ConnectionEvent& event : from->events) {
+      if (event.id == base) to->events.push_back(event);
+    }
+    std::erase_if(from->events, [&](const ConnectionEvent& event) { return event.id == base; });
+    if (!to->events.empty()) to->signal.Set();
+    base->channel = channel;
+    return absl::OkStatus();
+  }
+  absl::Status Listen(rdma_cm_id* base, sockaddr* address, int) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* id = FakeOf<FakeId>(base);
+    id->port = PortOf(address) != 0 ? PortOf(address) : fabric_->next_port++;
+    if (!fabric_->listeners.emplace(id->port, id).second) return ErrnoStatus(EADDRINUSE, "fake: bind");
+    std::memcpy(&base->route.addr.src_storage, address, SizeOf(address));
+    SetPort(&base->route.addr.src_addr, id->port);
+    id->state = FakeId::State::kListening;
+    return absl::OkStatus();
+  }
+  absl::Status ResolveAddress(rdma_cm_id* base, sockaddr*, sockaddr* target, int) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    std::memcpy(&base->route.addr.dst_storage, target, SizeOf(target));
+    std::memcpy(&base->route.addr.src_storage, target, SizeOf(target));
+    SetPort(&base->route.addr.src_addr, fabric_->next_port++);
+    base->verbs = &context_.context;
+    Push(*FakeOf<FakeId>(base), EventOf(RDMA_CM_EVENT_ADDR_RESOLVED));
+    return absl::OkStatus();
+  }
+  absl::Status ResolveRoute(rdma_cm_id* id, int) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    Push(*FakeOf<FakeId>(id), EventOf(RDMA_CM_EVENT_ROUTE_RESOLVED));
+    return absl::OkStatus();
+  }
+  absl::Status Connect(rdma_cm_id* base, rdma_conn_param* parameters) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* id = FakeOf<FakeId>(base);
+    const auto found = fabric_->listeners.find(PortOf(&base->route.addr.dst_addr));
+    if (found == fabric_->listeners.end()) {
+      Push(*id, EventOf(RDMA_CM_EVENT_REJECTED, kRejectedNobodyListens));
+      return absl::OkStatus();
+    }
+    FakeId& listener = *found->second;
+    FakeId* asked = NewId(listener.id.channel, nullptr);
+    asked->context = listener.context;
+    asked->id.verbs = &listener.context->context;
+    asked->id.route.addr.src_storage = base->route.addr.dst_storage;
+    asked->id.route.addr.dst_storage = base->route.addr.src_storage;
+    asked->remote_qp = parameters->qp_num;
+    asked->state = FakeId::State::kAsked;
+    id->state = FakeId::State::kAsking;
+    asked->peer = id;
+    id->peer = asked;
+    ConnectionEvent event = EventOf(RDMA_CM_EVENT_CONNECT_REQUEST, 0, Data(parameters));
+    event.id = &asked->id;
+    event.listener = &listener.id;
+    Push(listener, event);
+    return absl::OkStatus();
+  }
+  absl::Status Accept(rdma_cm_id* base, rdma_conn_param* parameters) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* id = FakeOf<FakeId>(base);
+    if (id->state != FakeId::State::kAsked || id->peer == nullptr) return ErrnoStatus(EINVAL, "fake: accept");
+    id->state = FakeId::State::kAccepted;
+    id->peer->remote_qp = parameters->qp_num;
+    Push(*id->peer, EventOf(RDMA_CM_EVENT_CONNECT_RESPONSE, 0, Data(parameters)));
+    return absl::OkStatus();
+  }
+  absl::Status Reject(rdma_cm_id* base, absl::Span<const std::byte> data) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* id = FakeOf<FakeId>(base);
+    if (id->peer != nullptr) Push(*id->peer, EventOf(RDMA_CM_EVENT_REJECTED, kRejectedByConsumer, data));
+    id->state = FakeId::State::kEnded;
+    return absl::OkStatus();
+  }
+  absl::Status Establish(rdma_cm_id* base) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* id = FakeOf<FakeId>(base);
+    if (id->peer == nullptr) return ErrnoStatus(ECONNRESET, "fake: establish");
+    id->state = id->peer->state = FakeId::State::kConnected;
+    Push(*id->peer, EventOf(RDMA_CM_EVENT_ESTABLISHED));
+    return absl::OkStatus();
+  }
+  void Disconnect(rdma_cm_id* id) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    HangUp(*FakeOf<FakeId>(id));
+  }
+
+ private:
+  static size_t SizeOf(const sockaddr* address) {
+    return address->sa_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+  }
+  static absl::Span<const std::byte> Data(const rdma_conn_param* parameters) {
+    return {static_cast<const std::byte*>(parameters->private_data), parameters->private_data_len};
+  }
+  FakeId* NewId(rdma_event_channel* channel, void* context) {
+    auto* id = new FakeId();
+    id->id.channel = channel;
+    id->id.context = context;
+    id->context = &context_;
+    return id;
+  }
+  // The peer hears of it, whatever state the two are in.
+  static void HangUp(FakeId& id) {
+    const FakeId::State state = std::exchange(id.state, FakeId::State::kEnded);
+    if (id.peer == nullptr || state == FakeId::State::kEnded || state == FakeId::State::kIdle) return;
+    const bool connected = state == FakeId::State::kConnected;
+    Push(*id.peer,
+         EventOf(connected ? RDMA_CM_EVENT_DISCONNECTED : RDMA_CM_EVENT_REJECTED, connected ? 0 : kRejectedByConsumer));
+  }
+
+  const std::shared_ptr<FakeFabric> fabric_;
+  FakeContext context_;
+};
+
+std::unique_ptr<VerbsCalls> FakeVerbsCalls(std::shared_ptr<FakeFabric> fabric) {
+  return std::make_unique<FakeCalls>(std::move(fabric));
+}
+
+}  // namespace mcp::internal

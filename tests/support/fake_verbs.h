@@ -1,0 +1,72 @@
+// An RDMA device in memory, and a connection manager to go with it: what libibverbs and librdmacm are to the verbs
+// transport, for tests that run anywhere.
+//
+// The data path is the transport's own: it posts and polls through the operation table of a context whose functions are
+// here. Work completes inside the call that posts it, under the rules of reliable connections: in order, checked
+// against registered memory, and into the error state at the first failure. The device holds its user to its limits: a
+// send queue that overflows is refused, a completion queue that overflows fails, a message that finds no receive buffer
+// ends its connection; each is counted.
+//
+// Engines that share a fabric reach each other. Thread rule: any thread; one lock.
+#ifndef MCP_TESTS_SUPPORT_FAKE_VERBS_H_
+#define MCP_TESTS_SUPPORT_FAKE_VERBS_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "transports/verbs/calls.h"
+
+namespace mcp::internal {
+
+struct FakeContext;
+struct FakeQueuePair;
+struct FakeRegion;
+struct FakeId;
+
+class FakeFabric {
+ public:
+  struct Counters {
+    uint64_t sends_posted = 0;      // work requests
+    uint64_t doorbells = 0;         // calls that posted some
+    uint64_t send_completions = 0;  // entries of send completion queues
+    uint64_t send_overflows = 0;    // posted beyond a send queue's depth
+    uint64_t completion_overflows = 0;
+    uint64_t receives_missing = 0;  // messages that found no buffer
+    uint64_t access_errors = 0;     // remote memory refused
+    uint64_t notifications = 0;
+  };
+
+  Counters counters();
+  // The next work request that is posted anywhere completes with this status.
+  void FailNext(ibv_wc_status status);
+  // Every engine's device reports it; on queue pairs, for each that it has.
+  void Report(ibv_event_type type);
+  // What is posted from now on is left undone until the queue pair fails, as if the peer did not answer.
+  void HoldSends(bool hold);
+
+ private:
+  friend class FakeCalls;
+  friend struct FakeOperations;
+
+  std::mutex mutex;
+  Counters counts;
+  int fail_next = -1;
+  bool hold = false;
+  uint32_t next_number = 100;
+  uint16_t next_port = 20000;
+  std::vector<FakeContext*> contexts;
+  std::unordered_map<uint32_t, FakeQueuePair*> queue_pairs;
+  std::unordered_map<uint32_t, FakeRegion*> regions;  // by key: lkey and rkey are one
+  std::map<uint16_t, FakeId*> listeners;
+};
+
+std::unique_ptr<VerbsCalls> FakeVerbsCalls(std::shared_ptr<FakeFabric> fabric);
+
+}  // namespace mcp::internal
+
+#endif  // MCP_TESTS_SUPPORT_FAKE_VERBS_H_

@@ -1,0 +1,208 @@
+// The fake device's data path.
+#include <cerrno>
+#include <cstring>
+
+#include "tests/support/fake_verbs_objects.h"
+
+namespace mcp::internal {
+namespace {
+
+bool Within(const ibv_mr& mr, uint64_t address, uint64_t length) {
+  const auto base = reinterpret_cast<uint64_t>(mr.addr);
+  return address >= base && length <= mr.length && address - base <= mr.length - length;
+}
+
+uint64_t LengthOf(const ibv_send_wr& work) {
+  uint64_t length = 0;
+  for (int i = 0; i < work.num_sge; ++i) length += work.sg_list[i].length;
+  return length;
+}
+
+void Gather(const ibv_send_wr& work, uint64_t to) {
+  for (int i = 0; i < work.num_sge; ++i) {
+    if (work.sg_list[i].length == 0) continue;
+    std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(work.sg_list[i].addr),
+                work.sg_list[i].length);
+    to += work.sg_list[i].length;
+  }
+}
+
+}  // namespace
+
+void FakeOperations::Report(FakeContext& context, const ibv_async_event& event) {
+  context.events.push_back(event);
+  context.signal.Set();
+}
+
+void FakeOperations::Complete(FakeFabric& fabric, FakeCompletionQueue& queue, const ibv_wc& completion) {
+  if (queue.tail - queue.head == queue.ring.size()) {
+    ++fabric.counts.completion_overflows;
+    ibv_async_event event = {};
+    event.event_type = IBV_EVENT_CQ_ERR;
+    event.element.cq = &queue.cq;
+    return Report(*queue.context, event);
+  }
+  queue.ring[queue.tail++ % queue.ring.size()] = completion;
+  if (!queue.armed) return;
+  queue.armed = false;
+  ++fabric.counts.notifications;
+  queue.channel->signal.Set();
+}
+
+void FakeOperations::CompleteSend(FakeFabric& fabric, FakeQueuePair& qp, uint64_t work_id, ibv_wc_status status) {
+  ibv_wc completion = {};
+  completion.wr_id = work_id;
+  completion.status = status;
+  completion.opcode = IBV_WC_SEND;
+  completion.qp_num = qp.qp.qp_num;
+  ++fabric.counts.send_completions;
+  Complete(fabric, *qp.sends, completion);
+}
+
+// To the error state: what was held back is flushed.
+void FakeOperations::Fail(FakeFabric& fabric, FakeQueuePair& qp) {
+  if (qp.qp.state == IBV_QPS_ERR) return;
+  qp.qp.state = IBV_QPS_ERR;
+  for (auto& [work_id, held] : qp.outstanding) {
+    if (held) CompleteSend(fabric, qp, work_id, IBV_WC_WR_FLUSH_ERR);
+    held = false;
+  }
+}
+
+bool FakeOperations::Readable(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work) {
+  if ((work.send_flags & IBV_SEND_INLINE) != 0) return LengthOf(work) <= qp.inline_max;
+  for (int i = 0; i < work.num_sge; ++i) {
+    const auto found = fabric.regions.find(work.sg_list[i].lkey);
+    if (found == fabric.regions.end() || found->second->mr.context != qp.qp.context ||
+        !Within(found->second->mr, work.sg_list[i].addr, work.sg_list[i].length)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+ibv_wc_status FakeOperations::Send(FakeFabric& fabric, FakeQueuePair& to, const ibv_send_wr& work) {
+  if (to.shared->buffers.empty()) {
+    ++fabric.counts.receives_missing;
+    return IBV_WC_RNR_RETRY_EXC_ERR;
+  }
+  const FakeReceiveQueue::Buffer buffer = to.shared->buffers.front();
+  to.shared->buffers.pop_front();
+  ibv_wc completion = {};
+  completion.wr_id = buffer.wr_id;
+  completion.opcode = IBV_WC_RECV;
+  completion.qp_num = to.qp.qp_num;
+  completion.byte_len = static_cast<uint32_t>(LengthOf(work));
+  if (completion.byte_len > buffer.entry.length) {
+    completion.status = IBV_WC_LOC_LEN_ERR;
+    Complete(fabric, *to.receives, completion);
+    Fail(fabric, to);
+    return IBV_WC_REM_INV_REQ_ERR;
+  }
+  Gather(work, buffer.entry.addr);
+  completion.status = IBV_WC_SUCCESS;
+  if (work.opcode == IBV_WR_SEND_WITH_IMM) {
+    completion.wc_flags = IBV_WC_WITH_IMM;
+    completion.imm_data = work.imm_data;
+  }
+  Complete(fabric, *to.receives, completion);
+  return IBV_WC_SUCCESS;
+}
+
+ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, const ibv_send_wr& work) {
+  if (fabric.fail_next >= 0) {
+    const auto status = static_cast<ibv_wc_status>(fabric.fail_next);
+    fabric.fail_next = -1;
+    return status;
+  }
+  if (!Readable(fabric, qp, work)) return IBV_WC_LOC_PROT_ERR;
+  const auto peer = fabric.queue_pairs.find(qp.peer);
+  if (peer == fabric.queue_pairs.end() || peer->second->qp.state != IBV_QPS_RTS) return IBV_WC_RETRY_EXC_ERR;
+  FakeQueuePair& to = *peer->second;
+  if (work.opcode == IBV_WR_SEND || work.opcode == IBV_WR_SEND_WITH_IMM) return Send(fabric, to, work);
+  if (work.opcode != IBV_WR_RDMA_WRITE) return IBV_WC_LOC_QP_OP_ERR;
+  const auto region = fabric.regions.find(work.wr.rdma.rkey);
+  if (region == fabric.regions.end() || region->second->mr.context != to.qp.context ||
+      (region->second->access & IBV_ACCESS_REMOTE_WRITE) == 0 ||
+      !Within(region->second->mr, work.wr.rdma.remote_addr, LengthOf(work))) {
+    ++fabric.counts.access_errors;
+    ibv_async_event event = {};
+    event.event_type = IBV_EVENT_QP_ACCESS_ERR;
+    event.element.qp = &to.qp;
+    Report(*to.context, event);
+    Fail(fabric, to);
+    return IBV_WC_REM_ACCESS_ERR;
+  }
+  Gather(work, work.wr.rdma.remote_addr);
+  return IBV_WC_SUCCESS;
+}
+
+int FakeOperations::PostSend(ibv_qp* base, ibv_send_wr* work, ibv_send_wr** refused) {
+  auto& qp = *FakeOf<FakeQueuePair>(base);
+  FakeFabric& fabric = *qp.context->fabric;
+  const std::lock_guard<std::mutex> lock(fabric.mutex);
+  ++fabric.counts.doorbells;
+  for (; work != nullptr; work = work->next) {
+    *refused = work;
+    if (qp.qp.state != IBV_QPS_RTS && qp.qp.state != IBV_QPS_ERR) return EINVAL;
+    if (qp.outstanding.size() >= qp.depth) {
+      ++fabric.counts.send_overflows;
+      return ENOMEM;
+    }
+    ++fabric.counts.sends_posted;
+    if (qp.qp.state == IBV_QPS_ERR) {
+      qp.outstanding.emplace_back(work->wr_id, false);
+      CompleteSend(fabric, qp, work->wr_id, IBV_WC_WR_FLUSH_ERR);
+      continue;
+    }
+    qp.outstanding.emplace_back(work->wr_id, fabric.hold);
+    if (fabric.hold) continue;
+    const ibv_wc_status status = Execute(fabric, qp, *work);
+    if (status != IBV_WC_SUCCESS || (work->send_flags & IBV_SEND_SIGNALED) != 0) {
+      CompleteSend(fabric, qp, work->wr_id, status);
+    }
+    if (status != IBV_WC_SUCCESS) Fail(fabric, qp);
+  }
+  return 0;
+}
+
+int FakeOperations::PostReceive(ibv_srq* srq, ibv_recv_wr* work, ibv_recv_wr** refused) {
+  auto& queue = *FakeOf<FakeReceiveQueue>(srq);
+  const std::lock_guard<std::mutex> lock(queue.context->fabric->mutex);
+  for (; work != nullptr; work = work->next) {
+    *refused = work;
+    if (queue.buffers.size() == queue.depth || work->num_sge != 1) return ENOMEM;
+    queue.buffers.push_back({work->wr_id, work->sg_list[0]});
+  }
+  return 0;
+}
+
+// A completion that is taken frees its request's place in the send queue, and those before it.
+int FakeOperations::Poll(ibv_cq* cq, int count, ibv_wc* completions) {
+  auto& queue = *FakeOf<FakeCompletionQueue>(cq);
+  FakeFabric& fabric = *queue.context->fabric;
+  const std::lock_guard<std::mutex> lock(fabric.mutex);
+  int taken = 0;
+  for (; taken < count && queue.head < queue.tail; ++taken) {
+    completions[taken] = queue.ring[queue.head++ % queue.ring.size()];
+    if (completions[taken].opcode == IBV_WC_RECV) continue;
+    const auto found = fabric.queue_pairs.find(completions[taken].qp_num);
+    if (found == fabric.queue_pairs.end()) continue;
+    auto& outstanding = found->second->outstanding;
+    bool last = false;
+    while (!last && !outstanding.empty()) {
+      last = outstanding.front().first == completions[taken].wr_id;
+      outstanding.pop_front();
+    }
+  }
+  return taken;
+}
+
+int FakeOperations::Arm(ibv_cq* cq, int) {
+  auto& queue = *FakeOf<FakeCompletionQueue>(cq);
+  const std::lock_guard<std::mutex> lock(queue.context->fabric->mutex);
+  queue.armed = true;
+  return 0;
+}
+
+}  // namespace mcp::internal

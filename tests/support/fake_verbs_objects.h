@@ -1,0 +1,122 @@
+// The fake device's objects: each begins with the library's own struct, which is what the transport holds.
+#ifndef MCP_TESTS_SUPPORT_FAKE_VERBS_OBJECTS_H_
+#define MCP_TESTS_SUPPORT_FAKE_VERBS_OBJECTS_H_
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "tests/support/fake_verbs.h"
+
+namespace mcp::internal {
+
+// A descriptor that is readable while its queue holds something.
+struct FakeSignal {
+  int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  ~FakeSignal() { close(fd); }
+  void Set() {
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = write(fd, &one, sizeof(one));
+  }
+  void Clear() {
+    uint64_t count;
+    [[maybe_unused]] const ssize_t bytes = read(fd, &count, sizeof(count));
+  }
+};
+
+struct FakeContext {
+  ibv_context context = {};
+  ibv_device device = {};
+  FakeFabric* fabric = nullptr;
+  FakeSignal signal;
+  std::deque<ibv_async_event> events;
+};
+
+struct FakeChannel {
+  ibv_comp_channel channel = {};
+  FakeSignal signal;
+};
+
+struct FakeCompletionQueue {
+  ibv_cq cq = {};
+  FakeContext* context = nullptr;
+  FakeChannel* channel = nullptr;
+  std::vector<ibv_wc> ring;
+  uint64_t head = 0;  // taken
+  uint64_t tail = 0;  // made
+  bool armed = false;
+};
+
+struct FakeReceiveQueue {
+  ibv_srq srq = {};
+  FakeContext* context = nullptr;
+  struct Buffer {
+    uint64_t wr_id;
+    ibv_sge entry;
+  };
+  std::deque<Buffer> buffers;
+  size_t depth = 0;
+};
+
+struct FakeQueuePair {
+  ibv_qp qp = {};
+  FakeContext* context = nullptr;
+  FakeCompletionQueue* sends = nullptr;
+  FakeCompletionQueue* receives = nullptr;
+  FakeReceiveQueue* shared = nullptr;
+  uint32_t depth = 0;
+  uint32_t inline_max = 0;
+  uint32_t peer = 0;                                  // number
+  std::deque<std::pair<uint64_t, bool>> outstanding;  // work ids not freed by a polled completion; true: held back
+};
+
+struct FakeRegion {
+  ibv_mr mr = {};
+  unsigned access = 0;
+};
+
+struct FakeEventChannel {
+  rdma_event_channel channel = {};
+  FakeSignal signal;
+  std::deque<ConnectionEvent> events;
+};
+
+struct FakeId {
+  enum class State { kIdle, kListening, kAsking, kAsked, kAccepted, kConnected, kEnded };
+  rdma_cm_id id = {};
+  FakeContext* context = nullptr;
+  State state = State::kIdle;
+  FakeId* peer = nullptr;
+  uint32_t remote_qp = 0;
+  uint16_t port = 0;
+};
+
+template <class T, class Base>
+T* FakeOf(Base* base) {
+  return reinterpret_cast<T*>(base);  // the base is the first member
+}
+
+// The context's operation table. Called with the fabric unlocked.
+struct FakeOperations {
+  static int PostSend(ibv_qp* qp, ibv_send_wr* work, ibv_send_wr** refused);
+  static int PostReceive(ibv_srq* srq, ibv_recv_wr* work, ibv_recv_wr** refused);
+  static int Poll(ibv_cq* cq, int count, ibv_wc* completions);
+  static int Arm(ibv_cq* cq, int solicited_only);
+
+  // With the fabric locked.
+  static ibv_wc_status Execute(FakeFabric& fabric, FakeQueuePair& qp, const ibv_send_wr& work);
+  static ibv_wc_status Send(FakeFabric& fabric, FakeQueuePair& to, const ibv_send_wr& work);
+  static bool Readable(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work);
+  static void Complete(FakeFabric& fabric, FakeCompletionQueue& queue, const ibv_wc& completion);
+  static void CompleteSend(FakeFabric& fabric, FakeQueuePair& qp, uint64_t work_id, ibv_wc_status status);
+  static void Fail(FakeFabric& fabric, FakeQueuePair& qp);
+  static void Report(FakeContext& context, const ibv_async_event& event);
+};
+
+}  // namespace mcp::internal
+
+#endif  // MCP_TESTS_SUPPORT_FAKE_VERBS_OBJECTS_H_

@@ -1,0 +1,62 @@
+#include "tests/support/verbs_kind.h"
+
+#include <optional>
+
+#ifdef MCP_WITH_VERBS
+#include "tests/support/fake_verbs.h"
+#include "transports/verbs/network.h"
+
+namespace mcp::internal {
+
+std::string WhyNoVerbs(bool fake) {
+  if (fake) return "";
+  Logger quiet(LogLevel::kError, [](LogLevel, absl::string_view) {});
+  const auto network = CreateVerbsNetwork({}, &quiet);
+  return network.ok() ? "" : std::string(network.status().message());
+}
+
+std::string VerbsDeviceAddress() {
+  Logger quiet(LogLevel::kError, [](LogLevel, absl::string_view) {});
+  const auto network = VerbsNetworkImpl::Create({}, &quiet, SystemVerbsCalls());
+  if (!network.ok()) return "";
+  for (const GidEntry& gid : (*network)->device(0).gids) {
+    std::optional<VerbsAddress> address = AddressOfGid(gid);
+    if (address.has_value()) return FormatVerbsAddress(address->raw());
+  }
+  return "";
+}
+
+std::shared_ptr<FakeFabric> MakeFakeFabric() { return std::make_shared<FakeFabric>(); }
+
+absl::StatusOr<std::shared_ptr<VerbsNetwork>> MakeVerbsNetwork(const std::shared_ptr<FakeFabric>& fabric,
+                                                               Logger* logger) {
+  if (fabric == nullptr) return CreateVerbsNetwork({}, logger);
+  return VerbsNetworkImpl::Create({}, logger, FakeVerbsCalls(fabric));
+}
+
+absl::StatusOr<std::unique_ptr<Transport>> MakeVerbsTransport(const std::shared_ptr<VerbsNetwork>& network,
+                                                              Clock* clock, uint32_t lane) {
+  return CreateVerbsTransport(network, clock, lane);
+}
+
+}  // namespace mcp::internal
+
+#else
+
+namespace mcp::internal {
+
+class FakeFabric {};
+
+std::string WhyNoVerbs(bool) { return "this build has no verbs transport"; }
+std::string VerbsDeviceAddress() { return ""; }
+std::shared_ptr<FakeFabric> MakeFakeFabric() { return nullptr; }
+absl::StatusOr<std::shared_ptr<VerbsNetwork>> MakeVerbsNetwork(const std::shared_ptr<FakeFabric>&, Logger*) {
+  return absl::UnavailableError(WhyNoVerbs(false));
+}
+absl::StatusOr<std::unique_ptr<Transport>> MakeVerbsTransport(const std::shared_ptr<VerbsNetwork>&, Clock*, uint32_t) {
+  return absl::UnavailableError(WhyNoVerbs(false));
+}
+
+}  // namespace mcp::internal
+
+#endif

@@ -1,0 +1,29 @@
+// The verbs transport under test: over a device of this host, or over a device in memory (fake_verbs.h). Both are
+// absent from builds without libibverbs, which this hides.
+#ifndef MCP_TESTS_SUPPORT_VERBS_KIND_H_
+#define MCP_TESTS_SUPPORT_VERBS_KIND_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "transports/verbs/verbs_transport.h"
+
+namespace mcp::internal {
+
+class FakeFabric;
+
+std::string WhyNoVerbs(bool fake);
+// "HOST:0" of this host's first device; empty when there is none.
+std::string VerbsDeviceAddress();
+std::shared_ptr<FakeFabric> MakeFakeFabric();
+// Of one engine; over this host's devices where the fabric is null.
+absl::StatusOr<std::shared_ptr<VerbsNetwork>> MakeVerbsNetwork(const std::shared_ptr<FakeFabric>& fabric,
+                                                               Logger* logger);
+absl::StatusOr<std::unique_ptr<Transport>> MakeVerbsTransport(const std::shared_ptr<VerbsNetwork>& network,
+                                                              Clock* clock, uint32_t lane);
+
+}  // namespace mcp::internal
+
+#endif  // MCP_TESTS_SUPPORT_VERBS_KIND_H_

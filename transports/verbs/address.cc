@@ -1,0 +1,112 @@
+#include "transports/verbs/address.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/endpoint.h"
+#include "lib/base/errno_status.h"
+#include "lib/base/status_macros.h"
+#include "transports/verbs/verbs_transport.h"
+
+namespace mcp::internal {
+namespace {
+
+constexpr size_t kMappedPrefixBytes = 12;  // ::ffff:0:0/96
+
+bool IsMappedIpv4(const ibv_gid& gid) {
+  constexpr uint8_t kPrefix[kMappedPrefixBytes] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  return std::memcmp(gid.raw, kPrefix, kMappedPrefixBytes) == 0;
+}
+
+bool IsLinkLocal(const ibv_gid& gid) { return gid.raw[0] == 0xfe && (gid.raw[1] & 0xc0) == 0x80; }
+
+absl::StatusOr<VerbsAddress> FromResolver(const Endpoint& endpoint, absl::string_view text, int flags) {
+  addrinfo hints = {};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = flags | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int error = getaddrinfo(endpoint.host.c_str(), absl::StrCat(endpoint.port).c_str(), &hints, &found);
+  if (error != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "address '", text, "': ", error == EAI_SYSTEM ? ErrnoText(errno) : std::string(gai_strerror(error))));
+  }
+  VerbsAddress address;
+  std::memcpy(&address.storage, found->ai_addr, std::min<size_t>(found->ai_addrlen, sizeof(address.storage)));
+  freeaddrinfo(found);
+  return address;
+}
+
+}  // namespace
+
+absl::StatusOr<VerbsAddress> ParseVerbsAddress(absl::string_view text) {
+  const absl::StatusOr<Endpoint> endpoint = ParseEndpoint(text);
+  if (!endpoint.ok())
+    return absl::InvalidArgumentError(absl::StrCat("address '", text, "': ", endpoint.status().message()));
+  return FromResolver(*endpoint, text, AI_NUMERICHOST);
+}
+
+absl::StatusOr<std::string> ResolveVerbsAddress(absl::string_view text) {
+  MCP_ASSIGN_OR_RETURN(const Endpoint endpoint, ParseEndpoint(text));
+  MCP_ASSIGN_OR_RETURN(VerbsAddress address, FromResolver(endpoint, text, 0));
+  return FormatVerbsAddress(address.raw());
+}
+
+std::string FormatVerbsAddress(const sockaddr* address) {
+  char host[INET6_ADDRSTRLEN] = "?";
+  if (address->sa_family == AF_INET) {
+    const auto* in = reinterpret_cast<const sockaddr_in*>(address);
+    inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+    return FormatEndpoint({host, ntohs(in->sin_port)});
+  }
+  if (address->sa_family == AF_INET6) {
+    const auto* in = reinterpret_cast<const sockaddr_in6*>(address);
+    inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof(host));
+    std::string text = host;
+    char zone[IF_NAMESIZE];
+    if (in->sin6_scope_id != 0 && if_indextoname(in->sin6_scope_id, zone) != nullptr) absl::StrAppend(&text, "%", zone);
+    return FormatEndpoint({text, ntohs(in->sin6_port)});
+  }
+  return absl::StrCat("address family ", address->sa_family);
+}
+
+int GidRank(const GidEntry& gid) {
+  if (std::all_of(std::begin(gid.gid.raw), std::end(gid.gid.raw), [](uint8_t byte) { return byte == 0; })) return 0;
+  const int version = gid.roce_v1 ? 0 : 2;  // InfiniBand has but one
+  return 1 + version + (IsLinkLocal(gid.gid) && (gid.roce_v1 || gid.roce_v2) ? 0 : 1);
+}
+
+std::string FormatGid(const GidEntry& gid) {
+  char text[INET6_ADDRSTRLEN] = "?";
+  inet_ntop(AF_INET6, gid.gid.raw, text, sizeof(text));
+  return absl::StrCat(text, " (index ", gid.index, ", ",
+                      gid.roce_v2   ? "RoCE v2"
+                      : gid.roce_v1 ? "RoCE v1"
+                                    : "InfiniBand",
+                      ")");
+}
+
+std::optional<VerbsAddress> AddressOfGid(const GidEntry& gid) {
+  if (!gid.roce_v1 && !gid.roce_v2) return std::nullopt;
+  VerbsAddress address;
+  if (IsMappedIpv4(gid.gid)) {
+    auto* in = reinterpret_cast<sockaddr_in*>(&address.storage);
+    in->sin_family = AF_INET;
+    std::memcpy(&in->sin_addr, gid.gid.raw + kMappedPrefixBytes, 4);
+    return address;
+  }
+  if (IsLinkLocal(gid.gid)) return std::nullopt;  // ambiguous without its interface
+  auto* in = reinterpret_cast<sockaddr_in6*>(&address.storage);
+  in->sin6_family = AF_INET6;
+  std::memcpy(&in->sin6_addr, gid.gid.raw, sizeof(in->sin6_addr));
+  return address;
+}
+
+}  // namespace mcp::internal

@@ -1,0 +1,144 @@
+// The connecting side: address, route, the hello in pieces, and the peer's welcome.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "lib/base/status_macros.h"
+#include "lib/base/units.h"
+#include "transports/verbs/device.h"
+
+namespace mcp::internal {
+namespace {
+
+constexpr int kResolveMsMax = 60'000;
+// Reasons of the connection manager, as events carry them (InfiniBand Architecture, 12.6.7.2).
+constexpr int kRejectedNobodyListens = 8;
+constexpr int kRejectedByConsumer = 28;
+
+}  // namespace
+
+absl::StatusOr<ConnectionId> VerbsTransport::Connect(absl::string_view address, absl::Span<const std::byte> hello,
+                                                     void* context, int64_t deadline_ns) {
+  if (hello.size() > kHelloBytesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("verbs: connect: a hello of ", hello.size(), " bytes is longer than ", kHelloBytesMax));
+  }
+  MCP_ASSIGN_OR_RETURN(const VerbsAddress target, ParseVerbsAddress(address));
+  MCP_ASSIGN_OR_RETURN(VerbsConnection * connection, NewConnection(context));
+  connection->state = State::kResolving;
+  connection->target = target;
+  connection->remote_address = FormatVerbsAddress(connection->target.raw());
+  connection->hello.assign(hello.begin(), hello.end());
+  connection->nonce = network_->NewNonce();
+  connection->deadline_ns = deadline_ns;
+  ++handshakes_;
+  if (absl::Status begun = BeginRequest(*connection); !begun.ok()) BeginClose(*connection, std::move(begun), false);
+  return connection->id;
+}
+
+int VerbsTransport::RemainingMs(const VerbsConnection& connection) const {
+  const int64_t left_ms = (connection.deadline_ns - clock_->NowNs()) / kNsPerMs;
+  return static_cast<int>(std::clamp<int64_t>(left_ms, 1, kResolveMsMax));
+}
+
+// An id serves for one request: each piece of the hello takes a new one.
+absl::Status VerbsTransport::BeginRequest(VerbsConnection& connection) {
+  if (connection.cm_id != nullptr) calls().DestroyId(std::exchange(connection.cm_id, nullptr));
+  connection.state = State::kResolving;
+  MCP_ASSIGN_OR_RETURN(connection.cm_id, calls().CreateId(channel_, &connection));
+  VerbsAddress source = network_->source().value_or(VerbsAddress());
+  const bool bind = source.storage.ss_family == connection.target.storage.ss_family;
+  return calls().ResolveAddress(connection.cm_id, bind ? source.raw() : nullptr, connection.target.raw(),
+                                RemainingMs(connection));
+}
+
+absl::Status VerbsTransport::OnAddressResolved(VerbsConnection& connection) {
+  VerbsDevice* device = network_->DeviceOf(connection.cm_id->verbs);
+  if (device == nullptr) {
+    return absl::UnavailableError(
+        absl::StrCat("verbs: the route to ", connection.remote_address,
+                     " is by a device that is not used: ", absl::StrJoin(network_->passed_over(), "; ")));
+  }
+  if (connection.device != device) DropQueuePair(connection);
+  connection.device = device;
+  connection.local_address = FormatVerbsAddress(rdma_get_local_addr(connection.cm_id));
+  return calls().ResolveRoute(connection.cm_id, RemainingMs(connection));
+}
+
+absl::Status VerbsTransport::OnRouteResolved(VerbsConnection& connection) {
+  if (connection.qp == nullptr) MCP_RETURN_IF_ERROR(MakeQueuePair(connection));
+  const absl::Span<const std::byte> hello = connection.hello;
+  ConnectData data;
+  data.path_mtu = static_cast<uint8_t>(connection.device->port_attributes.active_mtu);
+  data.device = connection.device->index;
+  data.nonce = connection.nonce;
+  data.hello_bytes = static_cast<uint16_t>(hello.size());
+  data.offset = connection.hello_offset;
+  data.piece = hello.subspan(data.offset, kHelloPieceMax);
+  if (data.offset + data.piece.size() == hello.size()) {
+    MCP_RETURN_IF_ERROR(calls().PrepareQueuePair(connection.cm_id, connection.qp));
+  }
+  const std::array<std::byte, kConnectDataMax> bytes = EncodeConnect(data);
+  const QueuePairSettings settings = SettingsFor(connection, connection.device->port_attributes.active_mtu);
+  rdma_conn_param parameters = {};
+  parameters.private_data = bytes.data();
+  parameters.private_data_len = static_cast<uint8_t>(bytes.size());
+  parameters.responder_resources = settings.reads_max;
+  parameters.initiator_depth = settings.reads_max;
+  parameters.flow_control = 1;
+  parameters.retry_count = settings.retry_count;
+  parameters.rnr_retry_count = settings.rnr_retry_count;
+  parameters.srq = 1;
+  parameters.qp_num = connection.qp->qp_num;
+  connection.state = State::kAsking;
+  return calls().Connect(connection.cm_id, &parameters);
+}
+
+absl::Status VerbsTransport::OnResponse(VerbsConnection& connection, const ConnectionEvent& event) {
+  MCP_ASSIGN_OR_RETURN(const AcceptData data, DecodeAccept(event.private_data()));
+  if (data.nonce != connection.nonce) {
+    return absl::UnavailableError(
+        absl::StrCat("verbs: ", connection.remote_address, " answers a request that is not this one"));
+  }
+  connection.remote_device = data.device;
+  const ibv_mtu path_mtu_max =
+      std::min(static_cast<ibv_mtu>(data.path_mtu), connection.device->port_attributes.active_mtu);
+  MCP_ASSIGN_OR_RETURN(connection.path_mtu,
+                       calls().ReadyQueuePair(connection.cm_id, connection.qp, SettingsFor(connection, path_mtu_max)));
+  connection.state = State::kWelcoming;
+  return calls().Establish(connection.cm_id);
+}
+
+absl::Status VerbsTransport::OnRejected(VerbsConnection& connection, const ConnectionEvent& event) {
+  const absl::StatusOr<RejectData> data = DecodeReject(event.private_data());
+  if (event.status == kRejectedByConsumer && data.ok() && data->nonce == connection.nonce) {
+    const size_t next = size_t{connection.hello_offset} + kHelloPieceMax;
+    if (data->next_piece && data->offset == next && next < connection.hello.size()) {
+      connection.hello_offset = data->offset;
+      return BeginRequest(connection);
+    }
+    return absl::UnavailableError(
+        absl::StrCat("verbs: connect to ", connection.remote_address, ": refused: ", data->reason));
+  }
+  return absl::UnavailableError(absl::StrCat("verbs: connect to ", connection.remote_address, ": ",
+                                             event.status == kRejectedNobodyListens
+                                                 ? "nobody listens there"
+                                                 : absl::StrCat("rejected, reason ", event.status)));
+}
+
+void VerbsTransport::OnWelcome(VerbsConnection& connection, const std::byte* bytes, uint32_t count, uint64_t buffer) {
+  delivered_.push_back({connection.queues, buffer, connection.id, connection.generation, false});
+  if (connection.state != State::kWelcoming) {
+    return BeginClose(connection, absl::InternalError("verbs: the peer broke the protocol: a second welcome"), true);
+  }
+  connection.state = State::kOpen;
+  --handshakes_;
+  connection.credit = kCreditsPerConnection;
+  connection.hello = {};
+  Event* event = NextEvent(Event::Kind::kConnected, connection);
+  event->data = bytes;
+  event->data_bytes = count;
+}
+
+}  // namespace mcp::internal

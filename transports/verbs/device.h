@@ -1,0 +1,187 @@
+// VerbsTransport: one lane's connections and listeners.
+//
+// Budget of a Post: one doorbell for all of a batch that goes to one connection, one completion for 32 work requests
+// and no copy of payload from 1 KiB on where it lies in registered memory. Of a Poll: two reads of completion queues;
+// every 64th looks at the connection manager's descriptor too. No allocation or lock; no system call on the way of
+// data.
+//
+// Files: connect (the connecting side's handshake), accept (listeners and theirs), post, poll (rounds and waiting),
+// recover (faults and endings), queues (what a lane has on a device), memory, network (what lanes share).
+#ifndef MCP_TRANSPORTS_VERBS_DEVICE_H_
+#define MCP_TRANSPORTS_VERBS_DEVICE_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "lib/transport/transport.h"
+#include "transports/verbs/connection.h"
+#include "transports/verbs/handshake.h"
+#include "transports/verbs/network.h"
+#include "transports/verbs/queues.h"
+
+namespace mcp::internal {
+
+class VerbsTransport final : public Transport {
+ public:
+  static absl::StatusOr<std::unique_ptr<Transport>> Create(std::shared_ptr<VerbsNetworkImpl> network, Clock* clock,
+                                                           uint32_t lane);
+  ~VerbsTransport() override;
+
+  const TransportInfo& info() const override { return info_; }
+  absl::StatusOr<std::string> Listen(absl::string_view address) override;
+  void StopListening(absl::string_view bound_address) override;
+  absl::StatusOr<ConnectionId> Connect(absl::string_view address, absl::Span<const std::byte> hello, void* context,
+                                       int64_t deadline_ns) override;
+  absl::StatusOr<ConnectionId> Accept(std::unique_ptr<PendingConnection> pending,
+                                      absl::Span<const std::byte> reply_hello, void* context) override;
+  size_t Post(absl::Span<const WorkRequest> batch) override;
+  size_t Poll(absl::Span<Event> events) override;
+  void Wait(int64_t deadline_ns) override;
+  void Wake() override;
+  void Close(ConnectionId connection, absl::Status reason) override;
+  ConnectionDescription Describe(ConnectionId connection) const override;
+  PathStatistics Statistics(ConnectionId connection) const override;
+  uint64_t MemoryBytes(ConnectionId connection) const override;
+
+ private:
+  using State = VerbsConnection::State;
+  static constexpr size_t kChainMax = 64;
+  static constexpr int kCompletionsPerPoll = 32;
+
+  struct Listener {
+    rdma_cm_id* id = nullptr;
+    std::string address;
+  };
+  // A hello that has come in part.
+  struct PartialHello {
+    std::vector<std::byte> bytes;
+    uint16_t total = 0;
+    uint64_t age = 0;
+  };
+  struct Sent {
+    ConnectionId connection;
+    void* context;
+    uint64_t work_id;
+  };
+
+  VerbsTransport(std::shared_ptr<VerbsNetworkImpl> network, Clock* clock, uint32_t lane);
+
+  // device.cc
+  VerbsConnection* Find(ConnectionId id) const;
+  absl::StatusOr<VerbsConnection*> NewConnection(void* context);
+  absl::StatusOr<LaneQueues*> QueuesOf(VerbsDevice& device);
+  absl::Status MakeQueuePair(VerbsConnection& connection);
+  QueuePairSettings SettingsFor(const VerbsConnection& connection, ibv_mtu path_mtu_max) const;
+  VerbsCalls& calls() const { return network_->calls(); }
+
+  // connect.cc
+  absl::Status BeginRequest(VerbsConnection& connection);
+  absl::Status OnAddressResolved(VerbsConnection& connection);
+  absl::Status OnRouteResolved(VerbsConnection& connection);
+  absl::Status OnResponse(VerbsConnection& connection, const ConnectionEvent& event);
+  absl::Status OnRejected(VerbsConnection& connection, const ConnectionEvent& event);
+  void OnWelcome(VerbsConnection& connection, const std::byte* bytes, uint32_t count, uint64_t buffer);
+  int RemainingMs(const VerbsConnection& connection) const;
+
+  // accept.cc
+  void OnRequest(const ConnectionEvent& event);
+  bool CollectHello(const ConnectData& data, std::vector<std::byte>* hello);
+  void Turn(rdma_cm_id* id, const RejectData& data);
+  void SayWelcome(VerbsConnection& connection);
+
+  // post.cc
+  bool Append(VerbsConnection& connection, const WorkRequest& work);
+  bool AppendMessage(VerbsConnection& connection, const WorkRequest& work, MessageType type);
+  bool AppendWrite(VerbsConnection& connection, const WorkRequest& work);
+  ibv_send_wr& NextInChain(VerbsConnection& connection);
+  void FinishSend(VerbsConnection& connection, ibv_send_wr* work, MessageType type, bool signaled);
+  void Ring(VerbsConnection& connection);
+  bool PostOwn(VerbsConnection& connection, MessageType type, absl::Span<const std::byte> bytes);
+  bool PostMarker(VerbsConnection& connection);
+  void PayCredit();
+
+  // poll.cc
+  Event* NextEvent(Event::Kind kind, const VerbsConnection& connection);
+  bool full() const { return given_ == events_.size(); }
+  void ReturnDelivered();
+  void PollReceives(LaneQueues& queues);
+  void PollSends(LaneQueues& queues);
+  void TakeReceive(LaneQueues& queues, const ibv_wc& completion);
+  void TakeSend(LaneQueues& queues, const ibv_wc& completion);
+  void DeliverSent();
+  void DeliverQueued();
+  void LookAround();
+  void TakeConnectionEvents();
+  void HandleConnectionEvent(const ConnectionEvent& event);
+  bool ArmAndLook();
+  void Block(int64_t deadline_ns);
+
+  // recover.cc
+  void BeginClose(VerbsConnection& connection, absl::Status reason, bool tell_peer);
+  void FailQueuePair(VerbsConnection& connection);
+  void AdvanceClosing();
+  void CheckDeadlines();
+  void CheckReports();
+  void FinishClose(VerbsConnection& connection);
+  void DropQueuePair(VerbsConnection& connection);
+  void Retire(VerbsConnection& connection, PostedWork& work);
+  void SetReceivesAside(LaneQueues& queues, uint32_t qp_number);
+  void Watch(VerbsConnection& connection);
+  void OnBadReceive(VerbsConnection& connection, const ibv_wc& completion);
+  absl::Status ReportedFault(const VerbsConnection& connection) const;
+
+  const std::shared_ptr<VerbsNetworkImpl> network_;
+  Clock* const clock_;
+  const uint32_t lane_;
+  TransportInfo info_;
+  rdma_event_channel* channel_ = nullptr;
+  int wake_fd_ = -1;
+  std::atomic<bool> woken_{false};
+  std::atomic<bool> waiting_{false};
+
+  std::array<std::unique_ptr<LaneQueues>, kDevicesMax> queues_;
+  std::vector<std::unique_ptr<VerbsConnection>> connections_;
+  std::vector<ConnectionId> free_ids_;
+  absl::flat_hash_map<uint32_t, VerbsConnection*> by_qp_[kDevicesMax];
+  std::vector<Listener> listeners_;
+  absl::flat_hash_map<uint64_t, PartialHello> partial_hellos_;
+  uint64_t hellos_seen_ = 0;
+
+  // Work requests under construction, for one connection.
+  VerbsConnection* chain_owner_ = nullptr;
+  size_t chain_length_ = 0;
+  std::array<ibv_send_wr, kChainMax> chain_;
+  std::array<std::array<ibv_sge, 2>, kChainMax> chain_entries_;
+
+  // Of the round under way, and kept until the next: what its events point into.
+  absl::Span<Event> events_;
+  size_t given_ = 0;
+  struct Delivered {
+    LaneQueues* queues;
+    uint64_t buffer;
+    ConnectionId connection;
+    uint16_t generation;
+    bool counts;  // against the peer's credit
+  };
+  std::vector<Delivered> delivered_;
+  std::vector<ConnectionId> owing_;
+  std::deque<Event> queued_;  // kIncoming
+  std::vector<Sent> sent_;
+  size_t sent_given_ = 0;
+  std::vector<ConnectionId> closing_;  // and those that are to be looked at: kLeaving, kDraining, kClosed
+  uint32_t handshakes_ = 0;            // connections that wait for the connection manager
+  uint32_t rounds_ = 0;
+  uint64_t reports_seen_ = 0;
+  bool look_around_ = true;
+};
+
+}  // namespace mcp::internal
+
+#endif  // MCP_TRANSPORTS_VERBS_DEVICE_H_

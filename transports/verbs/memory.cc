@@ -1,0 +1,110 @@
+#include "transports/verbs/memory.h"
+
+#include <utility>
+
+#include "lib/base/status_macros.h"
+#include "lib/memory/region_table.h"
+
+namespace mcp::internal {
+namespace {
+
+// Ranges are exact, since peers are let into them.
+constexpr uint64_t kGranularity = 1;
+
+constexpr unsigned kShared = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_RELAXED_ORDERING;
+constexpr unsigned kReadOnly = IBV_ACCESS_RELAXED_ORDERING;
+
+unsigned AccessFlags(uint32_t access) {
+  unsigned flags = IBV_ACCESS_RELAXED_ORDERING;
+  if ((access & kAccessRemoteRead) != 0) flags |= IBV_ACCESS_REMOTE_READ;
+  // The device wants both for either.
+  if ((access & kAccessRemoteWrite) != 0) flags |= IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
+  return flags;
+}
+
+}  // namespace
+
+DeviceRegions::~DeviceRegions() {
+  for (ibv_mr* region : regions) {
+    if (region != nullptr) calls->DeregisterMemory(region);
+  }
+}
+
+RemoteWindow DeviceRegions::Window(const std::byte* address) const {
+  RemoteWindow window;
+  if (!shared) return window;
+  window.address = reinterpret_cast<uint64_t>(address);
+  for (size_t i = 0; i < regions.size(); ++i) window.rkeys[i] = regions[i] == nullptr ? 0 : regions[i]->rkey;
+  return window;
+}
+
+// The caller may unmap the range once the grant is gone, so nothing of it stays in the cache.
+class VerbsMemory::RegionGrant final : public Grant {
+ public:
+  RegionGrant(VerbsMemory& memory, Registration registration, const std::byte* base)
+      : memory_(memory), registration_(std::move(registration)), base_(base) {}
+  ~RegionGrant() override { memory_.Forget(std::move(registration_)); }
+  RemoteWindow window() const override {
+    return reinterpret_cast<const DeviceRegions*>(registration_.handle())->Window(base_);
+  }
+
+ private:
+  VerbsMemory& memory_;
+  Registration registration_;
+  const std::byte* const base_;
+};
+
+class VerbsMemory::ExportGrant final : public Grant {
+ public:
+  ExportGrant(std::unique_ptr<DeviceRegions> regions, const std::byte* base)
+      : regions_(std::move(regions)), base_(base) {}
+  RemoteWindow window() const override { return regions_->Window(base_); }
+
+ private:
+  const std::unique_ptr<DeviceRegions> regions_;
+  const std::byte* const base_;
+};
+
+VerbsMemory::VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains)
+    : calls_(calls), domains_(std::move(domains)), cache_(registrar_, {.granularity = kGranularity}) {}
+
+absl::StatusOr<std::unique_ptr<DeviceMemory::Grant>> VerbsMemory::Register(absl::Span<std::byte> range) {
+  MCP_ASSIGN_OR_RETURN(Registration registration, cache_.Acquire(range.data(), range.size()));
+  return std::make_unique<RegionGrant>(*this, std::move(registration), range.data());
+}
+
+absl::StatusOr<std::unique_ptr<DeviceMemory::Grant>> VerbsMemory::Export(absl::Span<std::byte> range, uint32_t access) {
+  MCP_ASSIGN_OR_RETURN(std::unique_ptr<DeviceRegions> regions, MakeRegions(range, AccessFlags(access)));
+  regions->shared = true;
+  return std::make_unique<ExportGrant>(std::move(regions), range.data());
+}
+
+void VerbsMemory::Forget(Registration registration) {
+  const absl::Span<std::byte> range = registration.range();
+  registration.Reset();
+  cache_.Invalidate(range.data(), range.size());
+}
+
+absl::StatusOr<std::unique_ptr<DeviceRegions>> VerbsMemory::MakeRegions(absl::Span<std::byte> range, unsigned access) {
+  auto regions = std::make_unique<DeviceRegions>();
+  regions->calls = &calls_;
+  for (size_t i = 0; i < domains_.size(); ++i) {
+    MCP_ASSIGN_OR_RETURN(regions->regions[i], calls_.RegisterMemory(domains_[i], range.data(), range.size(), access));
+  }
+  return regions;
+}
+
+// Memory that may only be read can still be sent from.
+absl::StatusOr<uint64_t> VerbsMemory::CacheRegistrar::Register(absl::Span<std::byte> range) {
+  absl::StatusOr<std::unique_ptr<DeviceRegions>> regions = memory_.MakeRegions(range, kShared);
+  const bool shared = regions.ok();
+  if (!shared) {
+    const absl::Status why = regions.status();
+    regions = memory_.MakeRegions(range, kReadOnly);
+    if (!regions.ok()) return why;
+  }
+  (*regions)->shared = shared;
+  return reinterpret_cast<uint64_t>(regions->release());
+}
+
+}  // namespace mcp::internal

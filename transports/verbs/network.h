@@ -1,0 +1,98 @@
+// What the lanes of one engine share: opened devices with their protection domains, registered memory, a place where
+// connection requests wait to be accepted, and what devices report of themselves.
+//
+// Thread rule: any thread. Lifetime: outlives the lanes' transports and every pending connection.
+#ifndef MCP_TRANSPORTS_VERBS_NETWORK_H_
+#define MCP_TRANSPORTS_VERBS_NETWORK_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/base/random.h"
+#include "transports/verbs/address.h"
+#include "transports/verbs/calls.h"
+#include "transports/verbs/faults.h"
+#include "transports/verbs/memory.h"
+#include "transports/verbs/verbs_transport.h"
+
+namespace mcp::internal {
+
+struct VerbsDevice {
+  OpenedDevice opened;
+  uint8_t index = 0;  // of the rkey in a window
+  uint8_t port = 1;   // the first that is up, or the one asked for
+  ibv_port_attr port_attributes = {};
+  std::vector<GidEntry> gids;  // best first
+  ibv_pd* domain = nullptr;
+  std::atomic<bool> gone{false};
+};
+
+// A queue pair's part in what devices report: written by whichever lane takes the event, read by its own.
+struct QueuePairReport {
+  std::atomic<int> event{-1};  // an ibv_event_type that calls for an end
+};
+
+class VerbsNetworkImpl final : public VerbsNetwork {
+ public:
+  static absl::StatusOr<std::shared_ptr<VerbsNetworkImpl>> Create(const VerbsConfig& config, Logger* logger,
+                                                                  std::unique_ptr<VerbsCalls> calls);
+  ~VerbsNetworkImpl() override;
+
+  DeviceMemory* memory() override { return memory_.get(); }
+  std::vector<TransportFallback> Fallbacks() const override { return {}; }
+
+  const VerbsConfig& config() const { return config_; }
+  VerbsCalls& calls() { return *calls_; }
+  VerbsMemory& verbs_memory() { return *memory_; }
+  Logger& logger() { return *logger_; }
+  size_t device_count() const { return devices_.size(); }
+  VerbsDevice& device(size_t index) { return *devices_[index]; }
+  // Null: a device that was not chosen.
+  VerbsDevice* DeviceOf(const ibv_context* context);
+  // Why devices were passed over, one line each.
+  const std::vector<std::string>& passed_over() const { return passed_over_; }
+  // Where connections come from, where a device or GID was asked for.
+  const std::optional<VerbsAddress>& source() const { return source_; }
+  rdma_event_channel* waiting_room() { return waiting_room_; }
+  uint64_t NewNonce();
+
+  // Takes what the devices have to report. Counts in reports() what concerns connections, for lanes to look.
+  void TakeAsyncEvents();
+  // The device is of no more use: every connection on it is to close.
+  void ReportGone(VerbsDevice& device);
+  uint64_t reports() const { return reports_.load(std::memory_order_acquire); }
+  void AddLane(Transport* lane);
+  void RemoveLane(Transport* lane);
+
+ private:
+  VerbsNetworkImpl(const VerbsConfig& config, Logger* logger, std::unique_ptr<VerbsCalls> calls);
+  absl::Status OpenDevices();
+  // Why not, or empty.
+  std::string Consider(const OpenedDevice& opened);
+  absl::Status ChooseSource();
+  void Take(VerbsDevice& device, const ibv_async_event& event);
+  // Lanes are to look at what was reported.
+  void Announce();
+
+  const VerbsConfig config_;
+  Logger* const logger_;
+  const std::unique_ptr<VerbsCalls> calls_;
+  std::vector<std::unique_ptr<VerbsDevice>> devices_;
+  std::vector<std::string> passed_over_;
+  std::optional<VerbsAddress> source_;
+  std::unique_ptr<VerbsMemory> memory_;
+  rdma_event_channel* waiting_room_ = nullptr;
+  std::atomic<uint64_t> reports_{0};
+  std::mutex mutex_;  // guards what follows
+  Random random_ = Random::FromEntropy();
+  std::vector<Transport*> lanes_;
+};
+
+}  // namespace mcp::internal
+
+#endif  // MCP_TRANSPORTS_VERBS_NETWORK_H_

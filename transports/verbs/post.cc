@@ -1,0 +1,245 @@
+// Posting. Budget of a small message: one copy, into the work request (inline) or a staging slot. Of a write: a look-up
+// of its registration, two atomic operations; a work request for the payload and one for the header.
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/base/optimization.h"
+#include "absl/strings/str_cat.h"
+#include "lib/base/errno_status.h"
+#include "transports/verbs/device.h"
+
+namespace mcp::internal {
+namespace {
+
+// Payload of messages up to here is copied to its header; longer payload leaves from where it lies if that is
+// registered.
+constexpr uint64_t kCopyBytesMax = 1024;
+// Requests without a completion: at most so many in a row, or so many that hold staging slots.
+constexpr uint32_t kUnsignaledMax = 32;
+constexpr uint32_t kUnsignaledStagedMax = 16;
+
+absl::Status CheckWork(const WorkRequest& work, const TransportInfo& info) {
+  const bool write = work.kind == WorkRequest::Kind::kWrite;
+  const uint64_t most = write ? info.write_bytes_max : info.message_bytes_max - work.header_bytes;
+  if (ABSL_PREDICT_TRUE(work.header_bytes <= kHeaderBytesMax && work.payload_bytes <= most)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("verbs: post a ", write ? "write" : "message", " of ",
+                                                 work.header_bytes, " header bytes and ", work.payload_bytes,
+                                                 " payload bytes: more than TransportInfo allows"));
+}
+
+}  // namespace
+
+size_t VerbsTransport::Post(absl::Span<const WorkRequest> batch) {
+  size_t taken = 0;
+  for (; taken < batch.size(); ++taken) {
+    const WorkRequest& work = batch[taken];
+    VerbsConnection* connection = Find(work.connection);
+    if (connection == nullptr) continue;  // lost with its connection
+    if (chain_owner_ != connection && chain_owner_ != nullptr) Ring(*chain_owner_);
+    if (connection->state != State::kOpen) {
+      if (connection->connecting()) break;
+      continue;
+    }
+    if (absl::Status checked = CheckWork(work, info_); ABSL_PREDICT_FALSE(!checked.ok())) {
+      if (chain_owner_ != nullptr) Ring(*chain_owner_);
+      BeginClose(*connection, std::move(checked), true);
+      continue;
+    }
+    if (!Append(*connection, work)) break;
+  }
+  if (chain_owner_ != nullptr) Ring(*chain_owner_);
+  return taken;
+}
+
+// False: no room, of one kind or another; nothing was taken.
+bool VerbsTransport::Append(VerbsConnection& connection, const WorkRequest& work) {
+  if (connection.credit == 0) return false;
+  if (work.kind == WorkRequest::Kind::kWrite) return AppendWrite(connection, work);
+  if (connection.sends.room() <= kSendQueueReserve) return false;
+  if (chain_length_ == kChainMax) Ring(connection);
+  if (ABSL_PREDICT_FALSE(connection.state != State::kOpen)) return true;
+  return AppendMessage(connection, work, MessageType::kPlain);
+}
+
+bool VerbsTransport::AppendWrite(VerbsConnection& connection, const WorkRequest& work) {
+  const uint64_t piece_max = connection.device->port_attributes.max_msg_sz;
+  const uint64_t pieces = (work.payload_bytes + piece_max - 1) / piece_max;
+  if (connection.sends.room() <= pieces + kSendQueueReserve) return false;
+  if (chain_length_ + pieces + 1 > kChainMax) Ring(connection);
+  if (ABSL_PREDICT_FALSE(connection.state != State::kOpen)) return true;
+  StagingSlot slot;
+  WorkRequest header = work;
+  header.payload_bytes = 0;
+  if (pieces == 0) return AppendMessage(connection, header, MessageType::kWithWrite);
+  // The header's slot, if it needs one, must be there before anything is chained.
+  if (work.header_bytes > connection.inline_bytes_max) {
+    if (!connection.queues->TakeSlot(&slot)) return false;
+    connection.queues->ReturnSlot(slot.index);
+  }
+  VerbsMemory& memory = network_->verbs_memory();
+  Registration registered = memory.FindLocal(work.payload, work.payload_bytes);
+  const bool transient = !registered.valid();
+  if (ABSL_PREDICT_FALSE(transient)) {
+    absl::StatusOr<Registration> made = memory.RegisterOnce(work.payload, work.payload_bytes);
+    if (!made.ok()) {
+      Ring(connection);
+      BeginClose(connection, made.status(), true);
+      return true;
+    }
+    registered = *std::move(made);
+  }
+  const uint32_t lkey = VerbsMemory::LocalKey(registered, connection.device->index);
+  const uint32_t rkey = work.window.rkeys[connection.remote_device];
+  for (uint64_t offset = 0; offset < work.payload_bytes; offset += piece_max) {
+    ibv_send_wr& wr = NextInChain(connection);
+    wr.opcode = IBV_WR_RDMA_WRITE;
+    wr.wr.rdma.remote_addr = work.window.address + work.offset + offset;
+    wr.wr.rdma.rkey = rkey;
+    wr.num_sge = 1;
+    wr.sg_list[0] = {reinterpret_cast<uint64_t>(work.payload + offset),
+                     static_cast<uint32_t>(std::min(piece_max, work.payload_bytes - offset)), lkey};
+  }
+  // Held by the last piece: the ones before it are done no later.
+  PostedWork& posted = connection.sends.At(connection.sends.posted() - 1);
+  posted.registered = std::move(registered);
+  posted.transient = transient;
+  return AppendMessage(connection, header, MessageType::kWithWrite);
+}
+
+bool VerbsTransport::AppendMessage(VerbsConnection& connection, const WorkRequest& work, MessageType type) {
+  const uint64_t total = work.header_bytes + work.payload_bytes;
+  const bool is_inline = total <= connection.inline_bytes_max;
+  StagingSlot slot;
+  if (!is_inline && !connection.queues->TakeSlot(&slot)) return false;
+  ibv_send_wr& wr = NextInChain(connection);
+  PostedWork& posted = connection.sends.At(connection.sends.posted() - 1);
+  if (is_inline) {
+    wr.send_flags = IBV_SEND_INLINE;
+    wr.sg_list[0] = {reinterpret_cast<uint64_t>(work.header), work.header_bytes, 0};
+    wr.sg_list[1] = {reinterpret_cast<uint64_t>(work.payload), static_cast<uint32_t>(work.payload_bytes), 0};
+    wr.num_sge = work.payload_bytes > 0 ? 2 : total > 0 ? 1 : 0;
+  } else {
+    posted.staging = slot.index;
+    ++connection.unsignaled_staged;
+    if (work.header_bytes > 0) std::memcpy(slot.bytes, work.header, work.header_bytes);
+    Registration registered;
+    if (work.payload_bytes > kCopyBytesMax) {
+      registered = network_->verbs_memory().FindLocal(work.payload, work.payload_bytes);
+    }
+    if (registered.valid()) {
+      wr.sg_list[0] = {reinterpret_cast<uint64_t>(slot.bytes), work.header_bytes, slot.lkey};
+      wr.sg_list[1] = {reinterpret_cast<uint64_t>(work.payload), static_cast<uint32_t>(work.payload_bytes),
+                       VerbsMemory::LocalKey(registered, connection.device->index)};
+      wr.num_sge = 2;
+      posted.registered = std::move(registered);
+    } else {
+      if (work.payload_bytes > 0) std::memcpy(slot.bytes + work.header_bytes, work.payload, work.payload_bytes);
+      wr.sg_list[0] = {reinterpret_cast<uint64_t>(slot.bytes), static_cast<uint32_t>(total), slot.lkey};
+      wr.num_sge = 1;
+    }
+  }
+  --connection.credit;
+  posted.reports = work.signaled;
+  posted.work_id = work.work_id;
+  FinishSend(connection, &wr, type, work.signaled);
+  return true;
+}
+
+ibv_send_wr& VerbsTransport::NextInChain(VerbsConnection& connection) {
+  chain_owner_ = &connection;
+  ibv_send_wr& wr = chain_[chain_length_];
+  wr.wr_id = SendWorkId(connection, connection.sends.posted());
+  wr.sg_list = chain_entries_[chain_length_].data();
+  wr.send_flags = 0;
+  ++chain_length_;
+  connection.sends.Add();
+  ++connection.unsignaled;
+  return wr;
+}
+
+void VerbsTransport::FinishSend(VerbsConnection& connection, ibv_send_wr* wr, MessageType type, bool signaled) {
+  const uint32_t credit = std::exchange(connection.owed, 0);
+  wr->opcode = IBV_WR_SEND_WITH_IMM;
+  wr->imm_data = htonl(EncodeImmediate({type, credit}));
+  if (signaled || connection.unsignaled >= kUnsignaledMax || connection.unsignaled_staged >= kUnsignaledStagedMax) {
+    wr->send_flags |= IBV_SEND_SIGNALED;
+    connection.unsignaled = 0;
+    connection.unsignaled_staged = 0;
+  }
+}
+
+void VerbsTransport::Ring(VerbsConnection& connection) {
+  const size_t count = std::exchange(chain_length_, 0);
+  chain_owner_ = nullptr;
+  if (count == 0) return;
+  for (size_t i = 0; i + 1 < count; ++i) chain_[i].next = &chain_[i + 1];
+  chain_[count - 1].next = nullptr;
+  ibv_send_wr* refused = nullptr;
+  const int error = ibv_post_send(connection.qp, chain_.data(), &refused);
+  if (ABSL_PREDICT_TRUE(error == 0)) return;
+  const size_t accepted = refused == nullptr ? 0 : static_cast<size_t>(refused - chain_.data());
+  const auto lost = static_cast<uint32_t>(count - accepted);
+  connection.sends.TakeBack(lost);
+  for (uint32_t i = 0; i < lost; ++i) {
+    PostedWork& work = connection.sends.At(connection.sends.posted() + i);
+    work.reports = false;
+    Retire(connection, work);
+  }
+  BeginClose(connection,
+             ErrnoStatus(error > 0 ? error : EIO, absl::StrCat("verbs: ibv_post_send to ", connection.remote_address)),
+             false);
+}
+
+// A message of the transport itself, beside the credit. Its completion is asked for.
+bool VerbsTransport::PostOwn(VerbsConnection& connection, MessageType type, absl::Span<const std::byte> bytes) {
+  // The last place is the marker's, the one before it the goodbye's.
+  if (connection.sends.room() <= (type == MessageType::kGoodbye ? 1u : 2u)) return false;
+  const bool is_inline = bytes.size() <= connection.inline_bytes_max;
+  StagingSlot slot;
+  if (!is_inline && !connection.queues->TakeSlot(&slot)) return false;
+  ibv_send_wr& wr = NextInChain(connection);
+  wr.num_sge = bytes.empty() ? 0 : 1;
+  if (is_inline) {
+    wr.send_flags = IBV_SEND_INLINE;
+    wr.sg_list[0] = {reinterpret_cast<uint64_t>(bytes.data()), static_cast<uint32_t>(bytes.size()), 0};
+  } else {
+    connection.sends.At(connection.sends.posted() - 1).staging = slot.index;
+    std::memcpy(slot.bytes, bytes.data(), bytes.size());
+    wr.sg_list[0] = {reinterpret_cast<uint64_t>(slot.bytes), static_cast<uint32_t>(bytes.size()), slot.lkey};
+  }
+  FinishSend(connection, &wr, type, true);
+  Ring(connection);
+  return connection.state == State::kOpen || connection.state == State::kLeaving;
+}
+
+// A request that a failed queue pair gives back behind all others.
+bool VerbsTransport::PostMarker(VerbsConnection& connection) {
+  if (connection.sends.room() == 0) return false;
+  ibv_send_wr marker = {};
+  marker.wr_id = SendWorkId(connection, connection.sends.posted());
+  marker.opcode = IBV_WR_SEND;
+  marker.send_flags = IBV_SEND_SIGNALED;
+  ibv_send_wr* refused = nullptr;
+  if (ibv_post_send(connection.qp, &marker, &refused) != 0) return false;
+  connection.sends.Add();
+  return true;
+}
+
+// Tells peers of receive buffers that are free again, where no message of ours took the credit along.
+void VerbsTransport::PayCredit() {
+  size_t kept = 0;
+  for (const ConnectionId id : owing_) {
+    VerbsConnection& connection = *connections_[id];
+    connection.owes_listed = false;
+    if (connection.state != State::kOpen || connection.owed < kCreditReportAfter) continue;
+    if (PostOwn(connection, MessageType::kCredit, {}) || connection.state != State::kOpen) continue;
+    connection.owes_listed = true;
+    owing_[kept++] = id;
+  }
+  owing_.resize(kept);
+}
+
+}  // namespace mcp::internal

@@ -1,0 +1,250 @@
+// libibverbs and librdmacm behind VerbsCalls: one call each, errors as Status.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/errno_status.h"
+#include "lib/base/status_macros.h"
+#include "lib/base/units.h"
+#include "transports/verbs/calls.h"
+
+namespace mcp::internal {
+namespace {
+
+constexpr uint32_t kGidsPerPortMax = 256;
+
+absl::Status NotBlocking(int fd) {
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return ErrnoStatus(errno, "fcntl O_NONBLOCK");
+  return absl::OkStatus();
+}
+
+absl::Status Result(int result, const char* what) {
+  return result == 0 ? absl::OkStatus() : ErrnoStatus(result > 0 ? result : errno, what);
+}
+
+template <class T>
+absl::StatusOr<T*> Made(T* object, const char* what) {
+  if (object == nullptr) return ErrnoStatus(errno != 0 ? errno : EIO, what);
+  return object;
+}
+
+class SystemCalls final : public VerbsCalls {
+ public:
+  absl::StatusOr<std::vector<OpenedDevice>> OpenDevices() override {
+    if (access("/sys/class/infiniband", F_OK) != 0) {
+      return absl::UnavailableError("no RDMA device: /sys/class/infiniband does not exist");
+    }
+    int count = 0;
+    ibv_context** contexts = rdma_get_devices(&count);
+    if (contexts == nullptr || count == 0) {
+      const int error = errno;
+      if (contexts != nullptr) rdma_free_devices(contexts);
+      return absl::UnavailableError(
+          absl::StrCat("no RDMA device can be opened: ", ErrnoText(error != 0 ? error : ENODEV),
+                       " (is one in /sys/class/infiniband, are rdma_ucm and ib_uverbs loaded, is its user-space "
+                       "driver installed?)"));
+    }
+    std::vector<OpenedDevice> devices;
+    for (int i = 0; i < count; ++i) {
+      OpenedDevice device;
+      device.context = contexts[i];
+      device.name = ibv_get_device_name(contexts[i]->device);
+      if (ibv_query_device(contexts[i], &device.attributes) != 0) continue;
+      if (!NotBlocking(contexts[i]->async_fd).ok()) continue;
+      devices.push_back(std::move(device));
+    }
+    rdma_free_devices(contexts);  // the array; the devices stay open
+    if (devices.empty()) return absl::UnavailableError("no RDMA device answers a query");
+    return devices;
+  }
+
+  absl::StatusOr<ibv_port_attr> QueryPort(ibv_context* context, uint8_t port) override {
+    ibv_port_attr attributes = {};
+    MCP_RETURN_IF_ERROR(Result(ibv_query_port(context, port, &attributes), "ibv_query_port"));
+    return attributes;
+  }
+
+  std::vector<GidEntry> Gids(ibv_context* context) override {
+    std::vector<ibv_gid_entry> entries(kGidsPerPortMax);
+    const ssize_t count = ibv_query_gid_table(context, entries.data(), entries.size(), 0);
+    std::vector<GidEntry> gids;
+    for (ssize_t i = 0; i < count; ++i) {
+      const ibv_gid_entry& entry = entries[static_cast<size_t>(i)];
+      GidEntry gid;
+      gid.gid = entry.gid;
+      gid.index = entry.gid_index;
+      gid.port = static_cast<uint8_t>(entry.port_num);
+      gid.roce_v2 = entry.gid_type == IBV_GID_TYPE_ROCE_V2;
+      gid.roce_v1 = entry.gid_type == IBV_GID_TYPE_ROCE_V1;
+      gids.push_back(gid);
+    }
+    return gids;
+  }
+
+  absl::StatusOr<ibv_pd*> AllocateDomain(ibv_context* context) override {
+    return Made(ibv_alloc_pd(context), "ibv_alloc_pd");
+  }
+  void FreeDomain(ibv_pd* domain) override { ibv_dealloc_pd(domain); }
+
+  absl::StatusOr<ibv_mr*> RegisterMemory(ibv_pd* domain, void* address, size_t length, unsigned access) override {
+    ibv_mr* region = ibv_reg_mr(domain, address, length, access);
+    if (region != nullptr) return region;
+    return ErrnoStatus(
+        errno, absl::StrCat("ibv_reg_mr of ", FormatBytes(length), " on ", ibv_get_device_name(domain->context->device),
+                            errno == ENOMEM ? " (is RLIMIT_MEMLOCK large enough?)" : ""));
+  }
+  void DeregisterMemory(ibv_mr* region) override { ibv_dereg_mr(region); }
+
+  absl::StatusOr<ibv_comp_channel*> CreateCompletionChannel(ibv_context* context) override {
+    MCP_ASSIGN_OR_RETURN(ibv_comp_channel * channel, Made(ibv_create_comp_channel(context), "ibv_create_comp_channel"));
+    if (absl::Status set = NotBlocking(channel->fd); !set.ok()) {
+      ibv_destroy_comp_channel(channel);
+      return set;
+    }
+    return channel;
+  }
+  void DestroyCompletionChannel(ibv_comp_channel* channel) override { ibv_destroy_comp_channel(channel); }
+
+  absl::StatusOr<ibv_cq*> CreateCompletionQueue(ibv_context* context, int entries, ibv_comp_channel* channel) override {
+    return Made(ibv_create_cq(context, entries, nullptr, channel, 0), "ibv_create_cq");
+  }
+  void DestroyCompletionQueue(ibv_cq* queue) override { ibv_destroy_cq(queue); }
+
+  void TakeCompletionEvents(ibv_comp_channel* channel) override {
+    ibv_cq* queue = nullptr;
+    void* context = nullptr;
+    while (ibv_get_cq_event(channel, &queue, &context) == 0) ibv_ack_cq_events(queue, 1);
+  }
+
+  absl::StatusOr<ibv_srq*> CreateSharedReceiveQueue(ibv_pd* domain, uint32_t entries) override {
+    ibv_srq_init_attr attributes = {};
+    attributes.attr.max_wr = entries;
+    attributes.attr.max_sge = 1;
+    return Made(ibv_create_srq(domain, &attributes), "ibv_create_srq");
+  }
+  void DestroySharedReceiveQueue(ibv_srq* queue) override { ibv_destroy_srq(queue); }
+
+  void TakeAsyncEvents(ibv_context* context, absl::FunctionRef<void(const ibv_async_event&)> take) override {
+    ibv_async_event event;
+    while (ibv_get_async_event(context, &event) == 0) {
+      take(event);
+      ibv_ack_async_event(&event);
+    }
+  }
+
+  absl::StatusOr<ibv_qp*> CreateQueuePair(ibv_pd* domain, ibv_qp_init_attr* attributes) override {
+    return Made(ibv_create_qp(domain, attributes), "ibv_create_qp");
+  }
+
+  absl::Status PrepareQueuePair(rdma_cm_id* id, ibv_qp* qp) override {
+    ibv_qp_attr attributes = {};
+    int mask = 0;
+    attributes.qp_state = IBV_QPS_INIT;
+    MCP_RETURN_IF_ERROR(Result(rdma_init_qp_attr(id, &attributes, &mask), "rdma_init_qp_attr to INIT"));
+    // Remote writes and reads are granted by memory, not by the queue pair.
+    attributes.qp_access_flags = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ;
+    return Result(ibv_modify_qp(qp, &attributes, mask | IBV_QP_ACCESS_FLAGS), "ibv_modify_qp to INIT");
+  }
+
+  absl::StatusOr<ibv_mtu> ReadyQueuePair(rdma_cm_id* id, ibv_qp* qp, const QueuePairSettings& settings) override {
+    ibv_qp_attr attributes = {};
+    int mask = 0;
+    attributes.qp_state = IBV_QPS_RTR;
+    MCP_RETURN_IF_ERROR(Result(rdma_init_qp_attr(id, &attributes, &mask), "rdma_init_qp_attr to RTR"));
+    attributes.path_mtu = std::min(attributes.path_mtu, settings.path_mtu_max);
+    attributes.min_rnr_timer = settings.rnr_timer_min;
+    attributes.max_dest_rd_atomic = settings.reads_max;
+    const ibv_mtu path_mtu = attributes.path_mtu;
+    MCP_RETURN_IF_ERROR(Result(
+        ibv_modify_qp(qp, &attributes, mask | IBV_QP_PATH_MTU | IBV_QP_MIN_RNR_TIMER | IBV_QP_MAX_DEST_RD_ATOMIC),
+        "ibv_modify_qp to RTR"));
+    attributes = {};
+    mask = 0;
+    attributes.qp_state = IBV_QPS_RTS;
+    MCP_RETURN_IF_ERROR(Result(rdma_init_qp_attr(id, &attributes, &mask), "rdma_init_qp_attr to RTS"));
+    attributes.timeout = settings.timeout;
+    attributes.retry_cnt = settings.retry_count;
+    attributes.rnr_retry = settings.rnr_retry_count;
+    attributes.max_rd_atomic = settings.reads_max;
+    mask |= IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC;
+    MCP_RETURN_IF_ERROR(Result(ibv_modify_qp(qp, &attributes, mask), "ibv_modify_qp to RTS"));
+    return path_mtu;
+  }
+
+  absl::Status FailQueuePair(ibv_qp* qp) override {
+    ibv_qp_attr attributes = {};
+    attributes.qp_state = IBV_QPS_ERR;
+    return Result(ibv_modify_qp(qp, &attributes, IBV_QP_STATE), "ibv_modify_qp to ERR");
+  }
+  void DestroyQueuePair(ibv_qp* qp) override { ibv_destroy_qp(qp); }
+
+  absl::StatusOr<rdma_event_channel*> CreateEventChannel() override {
+    MCP_ASSIGN_OR_RETURN(rdma_event_channel * channel, Made(rdma_create_event_channel(), "rdma_create_event_channel"));
+    if (absl::Status set = NotBlocking(channel->fd); !set.ok()) {
+      rdma_destroy_event_channel(channel);
+      return set;
+    }
+    return channel;
+  }
+  void DestroyEventChannel(rdma_event_channel* channel) override { rdma_destroy_event_channel(channel); }
+
+  bool TakeConnectionEvent(rdma_event_channel* channel, ConnectionEvent* event) override {
+    rdma_cm_event* from = nullptr;
+    if (rdma_get_cm_event(channel, &from) != 0) return false;
+    event->type = from->event;
+    event->status = from->status;
+    event->id = from->id;
+    event->listener = from->listen_id;
+    event->data_bytes = from->param.conn.private_data == nullptr ? 0 : from->param.conn.private_data_len;
+    if (event->data_bytes > 0) std::memcpy(event->data.data(), from->param.conn.private_data, event->data_bytes);
+    rdma_ack_cm_event(from);
+    return true;
+  }
+
+  absl::StatusOr<rdma_cm_id*> CreateId(rdma_event_channel* channel, void* context) override {
+    rdma_cm_id* id = nullptr;
+    MCP_RETURN_IF_ERROR(Result(rdma_create_id(channel, &id, context, RDMA_PS_TCP), "rdma_create_id"));
+    return id;
+  }
+  void DestroyId(rdma_cm_id* id) override { rdma_destroy_id(id); }
+  absl::Status MigrateId(rdma_cm_id* id, rdma_event_channel* channel) override {
+    return Result(rdma_migrate_id(id, channel), "rdma_migrate_id");
+  }
+  absl::Status Listen(rdma_cm_id* id, sockaddr* address, int backlog) override {
+    if (address->sa_family == AF_INET6) {
+      int only = 1;
+      MCP_RETURN_IF_ERROR(
+          Result(rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_AFONLY, &only, sizeof(only)), "rdma_set_option"));
+    }
+    MCP_RETURN_IF_ERROR(Result(rdma_bind_addr(id, address), "rdma_bind_addr"));
+    return Result(rdma_listen(id, backlog), "rdma_listen");
+  }
+  absl::Status ResolveAddress(rdma_cm_id* id, sockaddr* source, sockaddr* target, int timeout_ms) override {
+    return Result(rdma_resolve_addr(id, source, target, timeout_ms), "rdma_resolve_addr");
+  }
+  absl::Status ResolveRoute(rdma_cm_id* id, int timeout_ms) override {
+    return Result(rdma_resolve_route(id, timeout_ms), "rdma_resolve_route");
+  }
+  absl::Status Connect(rdma_cm_id* id, rdma_conn_param* parameters) override {
+    return Result(rdma_connect(id, parameters), "rdma_connect");
+  }
+  absl::Status Accept(rdma_cm_id* id, rdma_conn_param* parameters) override {
+    return Result(rdma_accept(id, parameters), "rdma_accept");
+  }
+  absl::Status Reject(rdma_cm_id* id, absl::Span<const std::byte> data) override {
+    return Result(rdma_reject(id, data.data(), static_cast<uint8_t>(data.size())), "rdma_reject");
+  }
+  absl::Status Establish(rdma_cm_id* id) override { return Result(rdma_establish(id), "rdma_establish"); }
+  void Disconnect(rdma_cm_id* id) override { rdma_disconnect(id); }
+};
+
+}  // namespace
+
+std::unique_ptr<VerbsCalls> SystemVerbsCalls() { return std::make_unique<SystemCalls>(); }
+
+}  // namespace mcp::internal

@@ -1,0 +1,49 @@
+// RDMA by libibverbs and librdmacm: InfiniBand, RoCE, and soft-RoCE.
+#ifndef MCP_TRANSPORTS_VERBS_VERBS_TRANSPORT_H_
+#define MCP_TRANSPORTS_VERBS_VERBS_TRANSPORT_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/memory/region_table.h"
+#include "lib/memory/remote_window.h"
+#include "lib/transport/provider.h"
+#include "lib/transport/transport.h"
+
+namespace mcp::internal {
+
+struct VerbsConfig {
+  std::string device;  // "mlx5_0", or "mlx5_0/1" for its port 1. Empty: whichever leads to the peer
+  int gid_index = -1;  // of that device's GID table; -1: chosen
+  // Of a queue pair. An unanswered packet is sent again after 4.096 us << timeout (67 ms), so often; devices may wait
+  // up to four times as long. A dead peer is known after about a quarter of a second, or one second.
+  uint8_t timeout = 14;
+  uint8_t retry_count = 3;
+};
+
+// What the lanes of one engine share: devices, domains, registered memory.
+class VerbsNetwork {
+ public:
+  virtual ~VerbsNetwork() = default;
+  virtual DeviceMemory* memory() = 0;
+  virtual std::vector<TransportFallback> Fallbacks() const = 0;
+};
+
+// kUnavailable: this host has no RDMA device that could be used; the message says why.
+absl::StatusOr<std::shared_ptr<VerbsNetwork>> CreateVerbsNetwork(const VerbsConfig& config, Logger* logger);
+
+absl::StatusOr<std::unique_ptr<Transport>> CreateVerbsTransport(std::shared_ptr<VerbsNetwork> network, Clock* clock,
+                                                                uint32_t lane);
+
+// "HOST:PORT" to the same with a numeric host. May block.
+absl::StatusOr<std::string> ResolveVerbsAddress(absl::string_view address);
+
+}  // namespace mcp::internal
+
+#endif  // MCP_TRANSPORTS_VERBS_VERBS_TRANSPORT_H_
