@@ -172,9 +172,12 @@ TEST_P(TransportConnect, DescribesBothEnds) {
 
 TEST_P(TransportConnect, ConnectsOverIpv6) {
   if (GetParam().kind == TransportKind::kLoopback) GTEST_SKIP() << "loopback has no IP";
-  const auto bound = b()->transport()->Listen("[::1]:0");
+  const bool device = GetParam().kind == TransportKind::kVerbs;
+  const std::string any = device ? VerbsDeviceAddress(true) : "[::1]:0";
+  if (any.empty()) GTEST_SKIP() << "the device has no routable IPv6 address";
+  const auto bound = b()->transport()->Listen(any);
   if (!bound.ok()) GTEST_SKIP() << "this host has no IPv6 loopback: " << bound.status();
-  EXPECT_TRUE(absl::StartsWith(*bound, "[::1]:")) << *bound;
+  EXPECT_TRUE(absl::StartsWith(*bound, any.substr(0, any.size() - 1))) << *bound;
   const auto id = a()->transport()->Connect(*bound, AsBytes("six"), nullptr, Soon());
   ASSERT_TRUE(id.ok()) << id.status();
   std::unique_ptr<PendingConnection> pending = TakePending();

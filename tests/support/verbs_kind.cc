@@ -15,13 +15,14 @@ std::string WhyNoVerbs(bool fake) {
   return network.ok() ? "" : std::string(network.status().message());
 }
 
-std::string VerbsDeviceAddress() {
+std::string VerbsDeviceAddress(bool ipv6) {
   Logger quiet(LogLevel::kError, [](LogLevel, absl::string_view) {});
   const auto network = VerbsNetworkImpl::Create({}, &quiet, SystemVerbsCalls());
   if (!network.ok()) return "";
   for (const GidEntry& gid : (*network)->device(0).gids) {
     std::optional<VerbsAddress> address = AddressOfGid(gid);
-    if (address.has_value()) return FormatVerbsAddress(address->raw());
+    if (address.has_value() && (address->storage.ss_family == AF_INET6) == ipv6)
+      return FormatVerbsAddress(address->raw());
   }
   return "";
 }
@@ -48,7 +49,7 @@ namespace mcp::internal {
 class FakeFabric {};
 
 std::string WhyNoVerbs(bool) { return "this build has no verbs transport"; }
-std::string VerbsDeviceAddress() { return ""; }
+std::string VerbsDeviceAddress(bool) { return ""; }
 std::shared_ptr<FakeFabric> MakeFakeFabric() { return nullptr; }
 absl::StatusOr<std::shared_ptr<VerbsNetwork>> MakeVerbsNetwork(const std::shared_ptr<FakeFabric>&, Logger*) {
   return absl::UnavailableError(WhyNoVerbs(false));

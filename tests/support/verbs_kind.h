@@ -15,8 +15,8 @@ namespace mcp::internal {
 class FakeFabric;
 
 std::string WhyNoVerbs(bool fake);
-// "HOST:0" of this host's first device; empty when there is none.
-std::string VerbsDeviceAddress();
+// "HOST:0" of this host's first device, of that family; empty when there is none.
+std::string VerbsDeviceAddress(bool ipv6 = false);
 std::shared_ptr<FakeFabric> MakeFakeFabric();
 // Of one engine; over this host's devices where the fabric is null.
 absl::StatusOr<std::shared_ptr<VerbsNetwork>> MakeVerbsNetwork(const std::shared_ptr<FakeFabric>& fabric,

@@ -69,7 +69,7 @@ constexpr AsyncFault kAsyncFaults[] = {
     {IBV_EVENT_GID_CHANGE, Scope::kPort, Action::kRetry, "the port's addresses changed"},
     {IBV_EVENT_SRQ_ERR, Scope::kReceiveQueue, Action::kDeviceGone, "a shared receive queue failed"},
     {IBV_EVENT_SRQ_LIMIT_REACHED, Scope::kReceiveQueue, Action::kNone, ""},
-    {IBV_EVENT_WQ_FATAL, Scope::kQueuePair, Action::kRailLost, "a work queue failed"},
+    {IBV_EVENT_WQ_FATAL, Scope::kWorkQueue, Action::kRetry, "a work queue failed, and none is used here"},
 };
 
 constexpr AsyncFault kUnknownAsync = {IBV_EVENT_DEVICE_FATAL, Scope::kPort, Action::kRetry,

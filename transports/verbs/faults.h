@@ -28,7 +28,7 @@ struct CompletionFault {
 
 struct AsyncFault {
   // Which objects the event is about.
-  enum class Scope { kQueuePair, kCompletionQueue, kReceiveQueue, kPort, kDevice };
+  enum class Scope { kQueuePair, kWorkQueue, kCompletionQueue, kReceiveQueue, kPort, kDevice };
   ibv_event_type type;
   Scope scope;
   FaultAction action;
