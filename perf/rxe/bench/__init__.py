@@ -1,0 +1,1 @@
+"""mcp beside perftest and UCX, in one guest and one run."""
