@@ -63,6 +63,7 @@ absl::StatusOr<WindowOutcome> BandwidthLoop::Run(uint64_t generation, uint64_t l
   const int64_t start_ns = NowNs();
   for (Chain& chain : chains_) {
     chain.next = chain.end = 0;
+    chain.until_sample = 1;  // however few operations a window has, some are timed
     Advance(&chain, start_ns);
   }
   Retire();
