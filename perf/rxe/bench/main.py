@@ -103,8 +103,8 @@ def _bench(options, arguments):
             say(f'round {number} of {options.rounds}')
             run.round(number, order)
     text = table.make(run.cells, [tool.name for tool in every])
-    print(f'{machine.name} (kernel {machine.kernel}), {options.outstanding} in flight; median [least, greatest] of '
-          f'{options.rounds} rounds; the ratio is the median of those within a round\n\n{text}')
+    print(f'{machine.name} (kernel {machine.kernel}), mcp over {options.transport}, {options.outstanding} in flight; median '
+          f'[least, greatest] of {options.rounds} rounds; the ratio is the median of those within a round\n\n{text}')
     return 1 if run.failures or table.MISSED in text else 0
 
 

@@ -31,11 +31,11 @@ def _checked(result):
     return result.out
 
 
-def _run_pair(machine, server_command, client_command, environment=None):
+def _run_pair(machine, server_command, client_command):
     """The server, and once it listens the client. Returns the client's output."""
-    server = machine.start_server(server_command, LIMIT_S, environment=environment)
+    server = machine.start_server(server_command, LIMIT_S)
     try:
-        return _checked(machine.run(client_command, LIMIT_S, environment=environment))
+        return _checked(machine.run(client_command, LIMIT_S))
     finally:
         server.kill()
         server.wait()
@@ -84,16 +84,17 @@ def parse_perftest(out, work):
 
 
 class Ucx:
+    """UCT, the layer of UCX that posts to the device: UCP, its layer above, does not come up over rxe (1.13)."""
     name = 'UCX'
-    tests = {WRITE: 'ucp_put_bw', LATENCY: 'ucp_put_lat', READ: 'ucp_get'}
+    tests = {WRITE: ('put_bw', 'zcopy'), LATENCY: ('put_lat', 'bcopy'), READ: ('get', 'zcopy')}
 
     def missing(self):
         return None if shutil.which('ucx_perftest') else 'ucx_perftest is not installed (Debian: ucx-utils)'
 
     def measure(self, machine, work):
-        environment = {'UCX_TLS': 'rc_v', 'UCX_NET_DEVICES': f'{machine.device}:1', 'UCX_WARN_UNUSED_ENV_VARS': 'n'}
-        client = ['ucx_perftest', machine.address, '-t', self.tests[work.test], '-s', work.size, '-n', work.operations,
-                  '-w', work.warmup, '-O', 1 if work.test == LATENCY else work.outstanding, '-f', '-v']
-        out = _run_pair(machine, ['ucx_perftest'], client, environment)
-        values = ucx.parse(out, work.size)
+        test, layout = self.tests[work.test]
+        client = ['ucx_perftest', machine.address, '-d', f'{machine.device}:1', '-x', 'rc_verbs', '-t', test, '-D', layout,
+                  '-s', work.size, '-n', work.operations, '-w', work.warmup, '-O',
+                  1 if work.test == LATENCY else work.outstanding, '-f', '-v']
+        values = ucx.parse(_run_pair(machine, ['ucx_perftest'], client), work.size)
         return values['latency'] if work.test == LATENCY else values['rate'] * work.size
