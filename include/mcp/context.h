@@ -71,6 +71,7 @@ struct Situation {
   absl::Span<const Prediction> predictions;
   int current = -1;  // index of the alternative in use; -1: none yet
   uint32_t transfers_since_switch = 0;
+  uint32_t transfers_since_probe = 0;
   bool unsettled = false;           // something changed lately: a change was detected, or this is the beginning
   bool probe_allowed = false;       // no probe is out
   float log2_probe_budget = -1e9f;  // log2 of the nanoseconds that a probe may cost beyond the current choice

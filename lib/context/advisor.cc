@@ -11,11 +11,23 @@ namespace mcp::internal {
 namespace {
 
 constexpr uint32_t kDecideEvery = 32;         // samples of a size class, when nothing is new
+constexpr uint16_t kDecideAfterProbe = 2;     // what it found may be worth a second look
 constexpr uint32_t kUnsettledTransfers = 40;  // after a change, decisions follow every sample
 constexpr uint32_t kProbeLostAfter = 512;     // transfers: its sample is not waited for any longer
 constexpr float kDoubtOfNeighbours = 1.0f;    // variance of log2 of the cost, after a change on the same rail
-// By how much log2 of an unused alternative's cost may have wandered: variance a transfer.
-constexpr float kDriftPerTransfer = 1.0f / 4000;
+// By how much log2 of an unused alternative's cost may have wandered: variance a transfer. The least, and what is added
+// for each change that was seen a transfer (a fourfold change has a variance of 4).
+constexpr float kDriftMin = 1.0f / 16000;
+constexpr float kDriftPerChange = 1.0f;
+constexpr float kChangesAtFirst = 1.0f / 2000;  // a transfer: nothing is known of a new path
+constexpr float kChangesGain = 1.0f / 4000;
+// Changes are followed up to a rate: beyond, learning anew costs more than it gains.
+constexpr float kFollowRate = 1.0f / 150;  // a transfer
+constexpr float kFollowMax = 4;
+constexpr uint64_t kInUse = 2;    // transfers since the last sample: younger than any change that was noticed
+constexpr uint64_t kAgeMin = 16;  // transfers; younger is taken for fresh
+constexpr float kTailGain = 1.0f / 1024;
+constexpr float kSurprise = 0.8f;  // log2: a probe that finds this much less is news
 constexpr float kAgeVarianceMax = 4.0f;
 constexpr double kBudgetTransfers = 24;  // of the current cost: more is not saved up
 constexpr float kNever = -1e9f;
@@ -27,14 +39,25 @@ struct Advisor::Peer {
   Alternative alternatives[kAlternativesMax];
   Estimator estimators[kAlternativesMax];
   uint64_t last_sample[kAlternativesMax] = {};  // in transfers
+
+  // By how much log2 of the alternative's cost may have wandered since it was last used.
+  float AgeVariance(uint32_t alternative) const {
+    const uint64_t age = transfers - last_sample[alternative];
+    if (age <= kAgeMin) return 0;
+    return std::min(kAgeVarianceMax, (kDriftMin + kDriftPerChange * changes) * static_cast<float>(age - kAgeMin));
+  }
+
   uint32_t keys[kAlternativesMax][kSizeClasses];
   uint64_t transfers = 0;
   uint32_t unsettled = kUnsettledTransfers;
   bool probe_out = false;
-  uint64_t probe_since = 0;
+  uint64_t last_probe = 0;
   double probe_budget_ns = 0;
   double latency_mean_ns = 0;
-  uint16_t quarantined = 0;  // rails
+  float changes = kChangesAtFirst;      // a transfer, lately
+  float changes_followed = kFollowMax;  // how many may be, now
+  float tail = 0;                       // mean of what was clipped, over all alternatives
+  uint16_t quarantined = 0;             // rails
   int64_t quarantine_until_ns[kRails] = {};
   int64_t quarantine_ns[kRails] = {};
 };
@@ -101,7 +124,7 @@ Advice Advisor::AdviseSlowly(uint32_t peer_index, uint64_t bytes, int64_t now_ns
   if (probe == kNone || bytes > peer.alternatives[probe].bytes_max || peer.probe_out) return {cell.choice, false};
   cell.probe = kNone;
   peer.probe_out = true;
-  peer.probe_since = peer.transfers;
+  peer.last_probe = peer.transfers;
   ++probes_;
   return {probe, true};
 }
@@ -123,14 +146,20 @@ void Advisor::Observe(const Sample& sample, int64_t now_ns) {
   Key& key = keys_.At(KeyOf(peer, sample.peer, sample.alternative, size_class));
   key.used_lately = true;
   if (ABSL_PREDICT_FALSE(sample.probe)) SettleProbe(peer, sample);
-  const Change change =
-      peer.estimators[sample.alternative].Add(sample.bytes, sample.latency_ns, sample.retransmits, &key.state);
+  Estimator& estimator = peer.estimators[sample.alternative];
+  const float age_variance = peer.AgeVariance(sample.alternative);
+  if (ABSL_PREDICT_FALSE(age_variance > 0)) estimator.Age(age_variance);
+  const bool restless = peer.changes_followed < 1;
+  const Change change = estimator.Add(sample.bytes, sample.latency_ns, sample.retransmits, restless, &key.state);
   peer.last_sample[sample.alternative] = ++peer.transfers;
+  peer.changes -= kChangesGain * peer.changes;
+  peer.changes_followed = std::min(peer.changes_followed + kFollowRate, kFollowMax);
+  peer.tail += kTailGain * (estimator.last_tail() - peer.tail);
   const auto latency = static_cast<double>(sample.latency_ns);
   peer.latency_mean_ns += (latency - peer.latency_mean_ns) * (1.0 / 32);
   peer.probe_budget_ns += latency * options_.probe_share;
   peer.probe_budget_ns = std::min(peer.probe_budget_ns, peer.latency_mean_ns * kBudgetTransfers);
-  if (ABSL_PREDICT_FALSE(change != Change::kNone)) OnChange(peer, sample.alternative);
+  if (ABSL_PREDICT_FALSE(change != Change::kNone)) OnChange(peer, sample);
   if (ABSL_PREDICT_FALSE(peer.quarantined != 0)) LiftQuarantines(peer, now_ns);
 
   Cell& cell = CellOf(sample.peer, sample.bytes);
@@ -143,6 +172,7 @@ void Advisor::Observe(const Sample& sample, int64_t now_ns) {
   }
   const Cause cause = change != Change::kNone ? Cause::kChange : sample.probe ? Cause::kProbe : Cause::kSamples;
   Decide(sample.peer, sample.bytes, cause, now_ns);
+  if (sample.probe) cell.until_decision = kDecideAfterProbe;
 }
 
 // Charged with what it cost beyond the current choice, not with what was feared.
@@ -150,17 +180,43 @@ void Advisor::SettleProbe(Peer& peer, const Sample& sample) {
   peer.probe_out = false;
   const Cell& cell = CellOf(sample.peer, sample.bytes);
   if (cell.choice == kNone || cell.choice == sample.alternative) return;
-  const double instead = peer.estimators[cell.choice].CostNs(sample.bytes, nullptr);
+  const double instead = peer.estimators[cell.choice].CostNs(sample.bytes, nullptr, peer.tail);
   peer.probe_budget_ns -= std::max(0.0, static_cast<double>(sample.latency_ns) - instead);
+  if (!peer.estimators[sample.alternative].known()) return;
+  const double expected = peer.estimators[sample.alternative].CostNs(sample.bytes, nullptr, peer.tail);
+  const double surprise = Log2(static_cast<double>(std::max<int64_t>(1, sample.latency_ns)) / std::max(1.0, expected));
+  if (surprise < -kSurprise && peer.unsettled == 0)
+    Unsettle(peer, peer.alternatives[sample.alternative].rails, sample.alternative);
 }
 
-void Advisor::OnChange(Peer& peer, uint8_t alternative) {
-  ++alarms_;
+// What is known of these rails may no longer hold; decisions follow every sample for a while.
+void Advisor::Unsettle(Peer& peer, uint16_t rails, int except) {
   peer.unsettled = kUnsettledTransfers;
+  peer.changes += kChangesGain;
   for (uint32_t i = 0; i < peer.alternative_count; ++i) {
-    if (i == alternative || (peer.alternatives[i].rails & peer.alternatives[alternative].rails) == 0) continue;
+    // What several rails did together says nothing of one of them.
+    if (static_cast<int>(i) == except || (rails & ~peer.alternatives[i].rails) != 0) continue;
+    // What is in use for other sizes sees for itself.
+    if (peer.transfers - peer.last_sample[i] <= kInUse) continue;
     peer.estimators[i].Doubt(kDoubtOfNeighbours);
   }
+}
+
+void Advisor::OnChange(Peer& peer, const Sample& sample) {
+  ++alarms_;
+  // While everything is looked at anew, what probes find is the same news again.
+  if (peer.unsettled > 0 && sample.probe) return;
+  peer.changes_followed -= 1;
+  Unsettle(peer, peer.alternatives[sample.alternative].rails, sample.alternative);
+}
+
+void Advisor::RestoreRail(uint32_t peer_index, uint32_t rail) {
+  Peer& peer = *peers_[peer_index];
+  const auto bit = static_cast<uint16_t>(1u << rail);
+  peer.quarantine_ns[rail] = 0;
+  if ((peer.quarantined & bit) == 0) return;
+  peer.quarantined &= static_cast<uint16_t>(~bit);
+  Unsettle(peer, bit, -1);
 }
 
 void Advisor::ObserveFailure(const Sample& sample, int64_t now_ns) {
@@ -194,10 +250,7 @@ void Advisor::LiftQuarantines(Peer& peer, int64_t now_ns) {
   }
   if (lifted == 0) return;
   peer.quarantined &= static_cast<uint16_t>(~lifted);
-  peer.unsettled = kUnsettledTransfers;
-  for (uint32_t i = 0; i < peer.alternative_count; ++i) {
-    if ((peer.alternatives[i].rails & lifted) != 0) peer.estimators[i].Doubt(kDoubtOfNeighbours);
-  }
+  Unsettle(peer, lifted, -1);
 }
 
 void Advisor::Predict(const Peer& peer, uint64_t bytes, Prediction* predictions) const {
@@ -214,11 +267,10 @@ void Advisor::Predict(const Peer& peer, uint64_t bytes, Prediction* predictions)
     if (!estimator.known()) continue;
     const uint32_t index = peer.keys[i][size_class];
     const KeyState* key = index == kNoKey ? nullptr : &keys_.At(index).state;
-    const auto age = static_cast<float>(peer.transfers - peer.last_sample[i]);
-    const float age_variance = std::min(kAgeVarianceMax, kDriftPerTransfer * age);
+    const float age_variance = peer.AgeVariance(i);
     prediction.samples = static_cast<float>(estimator.samples());
-    prediction.log2_cost = static_cast<float>(Log2(std::max(1.0, estimator.CostNs(bytes, key))));
-    prediction.log2_error = std::sqrt(estimator.Log2ErrorSquared(key) + age_variance);
+    prediction.log2_cost = static_cast<float>(Log2(std::max(1.0, estimator.CostNs(bytes, key, peer.tail))));
+    prediction.log2_error = std::sqrt(estimator.Log2ErrorSquared(bytes, key) + age_variance);
     // Without a deadline nobody asks for the tail of each size class.
     const KeyState* tail_key = training_.deadline.count() > 0 ? key : nullptr;
     prediction.log2_p99 = prediction.log2_cost + estimator.Log2P99OverCost(tail_key);
@@ -242,7 +294,7 @@ std::vector<Prediction> Advisor::Predictions(uint32_t peer, uint64_t bytes) cons
 void Advisor::Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t now_ns) {
   Peer& peer = *peers_[peer_index];
   Cell& cell = CellOf(peer_index, bytes);
-  if (peer.probe_out && peer.transfers - peer.probe_since > kProbeLostAfter) peer.probe_out = false;
+  if (peer.probe_out && peer.transfers - peer.last_probe > kProbeLostAfter) peer.probe_out = false;
   Prediction local[kAlternativesMax];
   DecisionEvent* event = trace_ == nullptr ? nullptr : trace_->Next();
   Prediction* predictions = event == nullptr ? local : event->predictions;
@@ -255,6 +307,7 @@ void Advisor::Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t n
   situation.current = cell.choice == kNone ? -1 : cell.choice;
   situation.transfers_since_switch = cell.since_switch;
   situation.unsettled = peer.unsettled > 0;
+  situation.transfers_since_probe = static_cast<uint32_t>(peer.transfers - peer.last_probe);
   situation.probe_allowed = !peer.probe_out;
   situation.log2_probe_budget = peer.probe_budget_ns < 1 ? kNever : static_cast<float>(Log2(peer.probe_budget_ns));
   Verdict verdict = policy_->Decide(situation);

@@ -31,8 +31,8 @@ struct AdvisorOptions {
   uint32_t keys_max = 8192;
   // Share of the time spent in transfers that probing of alternatives may cost.
   float probe_share = 0.01f;
-  int64_t quarantine_ns_min = 100'000'000;  // of a rail that failed; doubles with each failure
-  int64_t quarantine_ns_max = 10'000'000'000;
+  int64_t quarantine_ns_min = 50'000'000;  // of a rail that failed; doubles with each failure
+  int64_t quarantine_ns_max = 2'000'000'000;
 };
 
 // Sizes are classed by octave: class c holds (2^(c+7), 2^(c+8)], the first everything below, the last everything above.
@@ -77,6 +77,9 @@ class Advisor {
   // A transfer failed: its rails are left at once, whatever the statistics say, and tried again later.
   void ObserveFailure(const Sample& sample, int64_t now_ns);
 
+  // The session has connected the rail again, or a keep-alive was answered: its quarantine ends.
+  void RestoreRail(uint32_t peer, uint32_t rail);
+
   void SetTraining(const TrainingContext& training);
 
   // What a profile knows before the first sample.
@@ -110,8 +113,9 @@ class Advisor {
   Cell& CellOf(uint32_t peer, uint64_t bytes);
   Advice AdviseSlowly(uint32_t peer, uint64_t bytes, int64_t now_ns);
   uint32_t KeyOf(Peer& peer, uint32_t peer_index, uint8_t alternative, uint32_t size_class);
-  void OnChange(Peer& peer, uint8_t alternative);
+  void OnChange(Peer& peer, const Sample& sample);
   void SettleProbe(Peer& peer, const Sample& sample);
+  void Unsettle(Peer& peer, uint16_t rails, int except);
   void Predict(const Peer& peer, uint64_t bytes, Prediction* predictions) const;
   void Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t now_ns);
   void LiftQuarantines(Peer& peer, int64_t now_ns);

@@ -87,7 +87,7 @@ TEST_F(AdvisorTest, AFailureQuarantinesItsRailsAndTheyComeBack) {
   Count(1000, 0);
   EXPECT_EQ(advisor_.Advise(peer_, kBytes, now_ns_).alternative, 0);
   advisor_.ObserveFailure({peer_, 0, false, kBytes, 0, 0}, now_ns_);
-  EXPECT_EQ(Count(500, 0), 0) << "not within 100 ms";
+  EXPECT_EQ(Count(250, 0), 0) << "not within 50 ms";
   while (now_ns_ < 400'000'000) Step();
   EXPECT_GT(Count(500, 0), 450);
 }

@@ -34,22 +34,27 @@ class Estimator {
   static constexpr float kVariancePrior = 0.10f;  // of a ratio, before anything is known: a third
 
   // One completion. Says whether the path behind it has changed; then the estimate starts over from the samples since.
-  Change Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, KeyState* key);
+  // Unless the path is `restless`, changing faster than it can be followed: then changes are noise, to be averaged.
+  Change Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, bool restless, KeyState* key);
   void AddFailure();
 
   bool known() const { return fit_.seeded(); }
   // Before the first sample: a guess that counts as that many.
   void Seed(double base_ns, double ns_per_byte, double samples) { fit_.Seed(base_ns, ns_per_byte, samples); }
 
-  // Expected nanoseconds, tails included.
-  double CostNs(uint64_t bytes, const KeyState* key) const {
-    const double cost = fit_.At(static_cast<double>(bytes)) * (1.0 + tail_);
+  // Expected nanoseconds, tails included. Tails are rare, so an alternative that was used seldom has hardly seen its
+  // own: as far as that goes it is charged with `usual_tail`, that of all the peer's transfers.
+  double CostNs(uint64_t bytes, const KeyState* key, float usual_tail) const {
+    const float weight = tail_samples_ / (tail_samples_ + kTailSamplesTrusted);
+    const double cost = fit_.At(static_cast<double>(bytes)) * (1.0f + usual_tail + weight * (tail_ - usual_tail));
     return key == nullptr ? cost : cost / key->inverse_factor;
   }
   // Square of the standard error of log2 of the cost, less what age adds.
-  float Log2ErrorSquared(const KeyState* key) const;
+  float Log2ErrorSquared(uint64_t bytes, const KeyState* key) const;
   // From the histogram of the class if there is one with samples enough, else from the spread. A loop over buckets.
   float Log2P99OverCost(const KeyState* key) const;
+  // What the last sample lost by being clipped, in units of the prediction.
+  float last_tail() const { return last_tail_; }
 
   double samples() const { return fit_.samples(); }
   double ns_per_byte() const { return fit_.ns_per_byte(); }
@@ -59,9 +64,13 @@ class Estimator {
 
   // A neighbour on the same rail has seen a change: what was learned here may no longer hold.
   void Doubt(float log2_variance);
+  // It was not used for a while, in which log2 of its cost may have wandered by this variance: the next sample counts
+  // the more. (The prediction step of a Kalman filter.)
+  void Age(float log2_variance);
 
  private:
   static constexpr uint32_t kRecent = 8;
+  static constexpr float kTailSamplesTrusted = 300;
 
   void AddFirst(double bytes, double latency_ns);
   void StartOver(Change direction);
@@ -69,7 +78,9 @@ class Estimator {
   LinearFit fit_;
   float variance_ = kVariancePrior;  // of the clipped ratio
   float tail_ = 0;                   // mean of what was clipped, in units of the prediction
-  float doubt_ = 0;                  // variance of log2 of the cost that the samples do not account for
+  float tail_samples_ = 0;
+  float last_tail_ = 0;
+  float doubt_ = 0;  // variance of log2 of the cost that the samples do not account for
   float reliability_ = 1;
   LatencyDetector latency_;
   CountDetector retransmits_;

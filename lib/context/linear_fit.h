@@ -43,6 +43,10 @@ class LinearFit {
   double ns_per_byte() const { return ns_per_byte_; }
   double samples() const { return samples_; }  // those that still count
 
+  // Variance of the prediction, relative to it squared, for samples of relative variance 1: about 1 / samples at sizes
+  // that were seen, more the further away.
+  double Leverage(double bytes) const;
+
   // Everything became `factor` times as slow, as far as `samples` samples can tell.
   void Rescale(double factor, double samples);
 

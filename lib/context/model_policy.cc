@@ -19,10 +19,13 @@ struct Thresholds {
   float errors;    // standard errors
   uint32_t dwell;  // transfers since the last switch
 };
-constexpr Thresholds kSettled{0.03f, 3.5f, 16};
-constexpr Thresholds kUnsettled{0.10f, 2.0f, 3};
-constexpr float kSamplesMin = 1.2f;  // of an alternative, before it is chosen for its cost
-constexpr float kOptimism = 2.0f;    // standard errors
+constexpr Thresholds kSettled{0.03f, 3.0f, 16};
+constexpr Thresholds kUnsettled{0.05f, 2.0f, 3};
+constexpr float kSamplesMin = 1.2f;      // of an alternative, before it is chosen for its cost
+constexpr float kOptimism = 2.0f;        // standard errors
+constexpr uint32_t kPauseUnsettled = 2;  // transfers between probes
+constexpr uint32_t kPauseSettled = 16;
+constexpr float kWorthTrying = 0.05f;  // log2 of the gain that optimism must promise
 constexpr float kDeadlineSamplesMin = 2.0f;
 
 bool Known(const Prediction& prediction) { return prediction.eligible && prediction.samples > 0; }
@@ -81,18 +84,27 @@ int Probe(const Situation& situation, int chosen) {
   if (!situation.probe_allowed) return -1;
   const Prediction& current = situation.predictions[static_cast<size_t>(chosen)];
   if (current.samples <= 0) return -1;
+  // The current choice is sampled in between: two that are compared must both be fresh.
+  if (situation.transfers_since_probe < kPauseUnsettled) return -1;
+  const uint32_t pause = situation.unsettled ? kPauseUnsettled : kPauseSettled;
   int best = -1;
-  float best_bound = current.log2_cost;
+  float best_bound = current.log2_cost - kWorthTrying;
+  bool best_promises = false;
   for (size_t i = 0; i < situation.predictions.size(); ++i) {
     const Prediction& other = situation.predictions[i];
     if (!other.eligible || static_cast<int>(i) == chosen) continue;
     if (other.samples <= 0) return static_cast<int>(i);
-    const float bound = other.log2_cost - kOptimism * other.log2_error;
-    if (bound >= best_bound) continue;
+    // What is expected to be cheaper costs nothing to try: at once, and before what merely could be.
+    const bool promises = other.log2_cost < current.log2_cost - kWorthTrying;
+    if (best_promises && !promises) continue;
+    if (!promises && situation.transfers_since_probe < pause) continue;
+    const float bound = promises ? other.log2_cost : other.log2_cost - kOptimism * other.log2_error;
+    if (bound >= best_bound && promises == best_promises) continue;
     const double excess = Exp2(other.log2_cost) - Exp2(current.log2_cost);
     if (excess > 1 && static_cast<float>(Log2(excess)) > situation.log2_probe_budget) continue;
     best = static_cast<int>(i);
     best_bound = bound;
+    best_promises = promises;
   }
   return best;
 }

@@ -30,6 +30,7 @@ Situation SettledOn(int current, const std::vector<Prediction>& predictions) {
   situation.predictions = predictions;
   situation.current = current;
   situation.transfers_since_switch = 1000;
+  situation.transfers_since_probe = 1000;
   situation.probe_allowed = true;
   situation.log2_probe_budget = 40;
   return situation;
