@@ -1,0 +1,342 @@
+#include "lib/context/advisor.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "lib/context/log2.h"
+
+namespace mcp::internal {
+namespace {
+
+constexpr uint32_t kDecideEvery = 32;         // samples of a size class, when nothing is new
+constexpr uint16_t kDecideAfterProbe = 2;     // what it found may be worth a second look
+constexpr uint32_t kUnsettledTransfers = 40;  // after a change, decisions follow every sample
+constexpr uint32_t kProbeLostAfter = 512;     // transfers: its sample is not waited for any longer
+constexpr float kDoubtOfNeighbours = 1.0f;    // variance of log2 of the cost, after a change on the same rail
+// By how much log2 of an unused alternative's cost may have wandered: variance a transfer. The least, and what is added
+// for each change that was seen a transfer (a fourfold change has a variance of 4).
+constexpr float kDriftMin = 1.0f / 16000;
+constexpr float kDriftPerChange = 1.0f;
+constexpr float kChangesAtFirst = 1.0f / 2000;  // a transfer: nothing is known of a new path
+constexpr float kChangesGain = 1.0f / 4000;
+// Changes are followed up to a rate: beyond, learning anew costs more than it gains.
+constexpr float kFollowRate = 1.0f / 150;  // a transfer
+constexpr float kFollowMax = 4;
+constexpr uint64_t kInUse = 2;    // transfers since the last sample: younger than any change that was noticed
+constexpr uint64_t kAgeMin = 16;  // transfers; younger is taken for fresh
+constexpr float kTailGain = 1.0f / 1024;
+constexpr float kSurprise = 0.8f;  // log2: a probe that finds this much less is news
+constexpr float kAgeVarianceMax = 4.0f;
+constexpr double kBudgetTransfers = 24;  // of the current cost: more is not saved up
+constexpr float kNever = -1e9f;
+
+}  // namespace
+
+struct Advisor::Peer {
+  uint32_t alternative_count = 0;
+  Alternative alternatives[kAlternativesMax];
+  Estimator estimators[kAlternativesMax];
+  uint64_t last_sample[kAlternativesMax] = {};  // in transfers
+
+  // By how much log2 of the alternative's cost may have wandered since it was last used.
+  float AgeVariance(uint32_t alternative) const {
+    const uint64_t age = transfers - last_sample[alternative];
+    if (age <= kAgeMin) return 0;
+    return std::min(kAgeVarianceMax, (kDriftMin + kDriftPerChange * changes) * static_cast<float>(age - kAgeMin));
+  }
+
+  uint32_t keys[kAlternativesMax][kSizeClasses];
+  uint64_t transfers = 0;
+  uint32_t unsettled = kUnsettledTransfers;
+  bool probe_out = false;
+  uint64_t last_probe = 0;
+  double probe_budget_ns = 0;
+  double latency_mean_ns = 0;
+  float changes = kChangesAtFirst;      // a transfer, lately
+  float changes_followed = kFollowMax;  // how many may be, now
+  float tail = 0;                       // mean of what was clipped, over all alternatives
+  uint16_t quarantined = 0;             // rails
+  int64_t quarantine_until_ns[kRails] = {};
+  int64_t quarantine_ns[kRails] = {};
+};
+
+Advisor::Advisor(const AdvisorOptions& options, const Policy* policy, DecisionTrace* trace)
+    : options_(options), policy_(policy), trace_(trace), keys_(std::max(options.keys_max, 1u)) {}
+
+Advisor::~Advisor() = default;
+
+absl::StatusOr<uint32_t> Advisor::AddPeer(absl::Span<const Alternative> alternatives) {
+  if (alternatives.empty() || alternatives.size() > kAlternativesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("context: ", alternatives.size(), " alternatives: expected 1 to ", kAlternativesMax));
+  }
+  size_t index = 0;
+  while (index < peers_.size() && peers_[index] != nullptr) ++index;
+  if (index >= options_.peers_max) {
+    return absl::ResourceExhaustedError(absl::StrCat("context: ", options_.peers_max, " peers are known already"));
+  }
+  if (index == peers_.size()) {
+    peers_.emplace_back();
+    cells_.resize(cells_.size() + kSizeClasses);
+  }
+  peers_[index] = std::make_unique<Peer>();
+  Peer& peer = *peers_[index];
+  peer.alternative_count = static_cast<uint32_t>(alternatives.size());
+  std::copy(alternatives.begin(), alternatives.end(), peer.alternatives);
+  for (auto& keys : peer.keys) std::fill(std::begin(keys), std::end(keys), kNoKey);
+  std::fill_n(cells_.begin() + static_cast<ptrdiff_t>(index * kSizeClasses), kSizeClasses, Cell());
+  return static_cast<uint32_t>(index);
+}
+
+void Advisor::RemovePeer(uint32_t peer) {
+  for (auto& keys : peers_[peer]->keys) {
+    for (uint32_t key : keys) {
+      if (key != kNoKey) keys_.Remove(key);
+    }
+  }
+  peers_[peer].reset();
+}
+
+void Advisor::SetTraining(const TrainingContext& training) {
+  if (training.phase != training_.phase || training.deadline != training_.deadline) ++epoch_;
+  training_ = training;
+}
+
+void Advisor::Seed(uint32_t peer, uint8_t alternative, double base_ns, double ns_per_byte, double samples) {
+  peers_[peer]->estimators[alternative].Seed(base_ns, ns_per_byte, samples);
+}
+
+const Estimator& Advisor::EstimatorOf(uint32_t peer, uint8_t alternative) const {
+  return peers_[peer]->estimators[alternative];
+}
+
+Advice Advisor::AdviseSlowly(uint32_t peer_index, uint64_t bytes, int64_t now_ns) {
+  Peer& peer = *peers_[peer_index];
+  Cell& cell = CellOf(peer_index, bytes);
+  if (cell.epoch != epoch_) {
+    Decide(peer_index, bytes, cell.epoch == 0 ? Cause::kFirst : Cause::kTraining, now_ns);
+  } else if (bytes > cell.bytes_max) {
+    Decide(peer_index, bytes, Cause::kSize, now_ns);
+  }
+  const uint8_t probe = cell.probe;
+  if (probe == kNone || bytes > peer.alternatives[probe].bytes_max || peer.probe_out) return {cell.choice, false};
+  cell.probe = kNone;
+  peer.probe_out = true;
+  peer.last_probe = peer.transfers;
+  ++probes_;
+  return {probe, true};
+}
+
+uint32_t Advisor::KeyOf(Peer& peer, uint32_t peer_index, uint8_t alternative, uint32_t size_class) {
+  uint32_t& index = peer.keys[alternative][size_class];
+  if (ABSL_PREDICT_TRUE(index != kNoKey)) return index;
+  Key evicted;
+  const uint32_t fresh = keys_.Insert(peer_index, alternative, static_cast<uint8_t>(size_class), &evicted);
+  if (evicted.in_use) peers_[evicted.peer]->keys[evicted.alternative][evicted.size_class] = kNoKey;
+  index = fresh;
+  return fresh;
+}
+
+void Advisor::Observe(const Sample& sample, int64_t now_ns) {
+  Peer& peer = *peers_[sample.peer];
+  MCP_ASSERT(sample.alternative < peer.alternative_count);
+  const uint32_t size_class = SizeClassOf(sample.bytes);
+  Key& key = keys_.At(KeyOf(peer, sample.peer, sample.alternative, size_class));
+  key.used_lately = true;
+  if (ABSL_PREDICT_FALSE(sample.probe)) SettleProbe(peer, sample);
+  Estimator& estimator = peer.estimators[sample.alternative];
+  const float age_variance = peer.AgeVariance(sample.alternative);
+  if (ABSL_PREDICT_FALSE(age_variance > 0)) estimator.Age(age_variance);
+  const bool restless = peer.changes_followed < 1;
+  const Change change = estimator.Add(sample.bytes, sample.latency_ns, sample.retransmits, restless, &key.state);
+  peer.last_sample[sample.alternative] = ++peer.transfers;
+  peer.changes -= kChangesGain * peer.changes;
+  peer.changes_followed = std::min(peer.changes_followed + kFollowRate, kFollowMax);
+  peer.tail += kTailGain * (estimator.last_tail() - peer.tail);
+  const auto latency = static_cast<double>(sample.latency_ns);
+  peer.latency_mean_ns += (latency - peer.latency_mean_ns) * (1.0 / 32);
+  peer.probe_budget_ns += latency * options_.probe_share;
+  peer.probe_budget_ns = std::min(peer.probe_budget_ns, peer.latency_mean_ns * kBudgetTransfers);
+  if (ABSL_PREDICT_FALSE(change != Change::kNone)) OnChange(peer, sample);
+  if (ABSL_PREDICT_FALSE(peer.quarantined != 0)) LiftQuarantines(peer, now_ns);
+
+  Cell& cell = CellOf(sample.peer, sample.bytes);
+  ++cell.since_switch;
+  if (cell.until_decision > 0) --cell.until_decision;
+  if (peer.unsettled > 0) {
+    --peer.unsettled;
+  } else if (cell.until_decision > 0 && !sample.probe) {
+    return;
+  }
+  const Cause cause = change != Change::kNone ? Cause::kChange : sample.probe ? Cause::kProbe : Cause::kSamples;
+  Decide(sample.peer, sample.bytes, cause, now_ns);
+  if (sample.probe) cell.until_decision = kDecideAfterProbe;
+}
+
+// Charged with what it cost beyond the current choice, not with what was feared.
+void Advisor::SettleProbe(Peer& peer, const Sample& sample) {
+  peer.probe_out = false;
+  const Cell& cell = CellOf(sample.peer, sample.bytes);
+  if (cell.choice == kNone || cell.choice == sample.alternative) return;
+  const double instead = peer.estimators[cell.choice].CostNs(sample.bytes, nullptr, peer.tail);
+  peer.probe_budget_ns -= std::max(0.0, static_cast<double>(sample.latency_ns) - instead);
+  if (!peer.estimators[sample.alternative].known()) return;
+  const double expected = peer.estimators[sample.alternative].CostNs(sample.bytes, nullptr, peer.tail);
+  const double surprise = Log2(static_cast<double>(std::max<int64_t>(1, sample.latency_ns)) / std::max(1.0, expected));
+  if (surprise < -kSurprise && peer.unsettled == 0)
+    Unsettle(peer, peer.alternatives[sample.alternative].rails, sample.alternative);
+}
+
+// What is known of these rails may no longer hold; decisions follow every sample for a while.
+void Advisor::Unsettle(Peer& peer, uint16_t rails, int except) {
+  peer.unsettled = kUnsettledTransfers;
+  peer.changes += kChangesGain;
+  for (uint32_t i = 0; i < peer.alternative_count; ++i) {
+    // What several rails did together says nothing of one of them.
+    if (static_cast<int>(i) == except || (rails & ~peer.alternatives[i].rails) != 0) continue;
+    // What is in use for other sizes sees for itself.
+    if (peer.transfers - peer.last_sample[i] <= kInUse) continue;
+    peer.estimators[i].Doubt(kDoubtOfNeighbours);
+  }
+}
+
+void Advisor::OnChange(Peer& peer, const Sample& sample) {
+  ++alarms_;
+  // While everything is looked at anew, what probes find is the same news again.
+  if (peer.unsettled > 0 && sample.probe) return;
+  peer.changes_followed -= 1;
+  Unsettle(peer, peer.alternatives[sample.alternative].rails, sample.alternative);
+}
+
+void Advisor::RestoreRail(uint32_t peer_index, uint32_t rail) {
+  Peer& peer = *peers_[peer_index];
+  const auto bit = static_cast<uint16_t>(1u << rail);
+  peer.quarantine_ns[rail] = 0;
+  if ((peer.quarantined & bit) == 0) return;
+  peer.quarantined &= static_cast<uint16_t>(~bit);
+  Unsettle(peer, bit, -1);
+}
+
+void Advisor::ObserveFailure(const Sample& sample, int64_t now_ns) {
+  Peer& peer = *peers_[sample.peer];
+  if (sample.probe) peer.probe_out = false;
+  ++peer.transfers;
+  peer.unsettled = kUnsettledTransfers;
+  peer.estimators[sample.alternative].AddFailure();
+  const uint16_t rails = peer.alternatives[sample.alternative].rails;
+  for (uint32_t rail = 0; rail < kRails; ++rail) {
+    if ((rails >> rail & 1) == 0) continue;
+    int64_t& length = peer.quarantine_ns[rail];
+    length = length == 0 ? options_.quarantine_ns_min : std::min(2 * length, options_.quarantine_ns_max);
+    peer.quarantine_until_ns[rail] = now_ns + length;
+  }
+  peer.quarantined |= rails;
+  // Every size leaves these rails; the size that failed now, the others with their next transfer.
+  for (uint32_t i = 0; i < kSizeClasses; ++i) {
+    Cell& cell = cells_[size_t{sample.peer} * kSizeClasses + i];
+    if (cell.choice != kNone && (peer.alternatives[cell.choice].rails & rails) != 0) cell.bytes_max = 0;
+    cell.probe = kNone;
+  }
+  Decide(sample.peer, sample.bytes, Cause::kQuarantine, now_ns);
+}
+
+void Advisor::LiftQuarantines(Peer& peer, int64_t now_ns) {
+  uint16_t lifted = 0;
+  for (uint32_t rail = 0; rail < kRails; ++rail) {
+    const auto bit = static_cast<uint16_t>(1u << rail);
+    if ((peer.quarantined & bit) != 0 && now_ns >= peer.quarantine_until_ns[rail]) lifted |= bit;
+  }
+  if (lifted == 0) return;
+  peer.quarantined &= static_cast<uint16_t>(~lifted);
+  Unsettle(peer, lifted, -1);
+}
+
+void Advisor::Predict(const Peer& peer, uint64_t bytes, Prediction* predictions) const {
+  const uint32_t size_class = SizeClassOf(bytes);
+  bool any = false;
+  for (uint32_t i = 0; i < peer.alternative_count; ++i) {
+    Prediction& prediction = predictions[i];
+    const Estimator& estimator = peer.estimators[i];
+    prediction = Prediction();
+    prediction.alternative = peer.alternatives[i];
+    prediction.eligible =
+        bytes <= peer.alternatives[i].bytes_max && (peer.alternatives[i].rails & peer.quarantined) == 0;
+    any |= prediction.eligible;
+    if (!estimator.known()) continue;
+    const uint32_t index = peer.keys[i][size_class];
+    const KeyState* key = index == kNoKey ? nullptr : &keys_.At(index).state;
+    const float age_variance = peer.AgeVariance(i);
+    prediction.samples = static_cast<float>(estimator.samples());
+    prediction.log2_cost = static_cast<float>(Log2(std::max(1.0, estimator.CostNs(bytes, key, peer.tail))));
+    prediction.log2_error = std::sqrt(estimator.Log2ErrorSquared(bytes, key) + age_variance);
+    // Without a deadline nobody asks for the tail of each size class.
+    const KeyState* tail_key = training_.deadline.count() > 0 ? key : nullptr;
+    prediction.log2_p99 = prediction.log2_cost + estimator.Log2P99OverCost(tail_key);
+    prediction.reliability = estimator.reliability();
+    prediction.bytes_per_ns = estimator.ns_per_byte() <= 0 ? 0.0f : static_cast<float>(1.0 / estimator.ns_per_byte());
+  }
+  if (any) return;
+  // All rails are in quarantine: better a bad one than none.
+  for (uint32_t i = 0; i < peer.alternative_count; ++i) {
+    predictions[i].eligible = bytes <= peer.alternatives[i].bytes_max;
+  }
+}
+
+std::vector<Prediction> Advisor::Predictions(uint32_t peer, uint64_t bytes) const {
+  std::vector<Prediction> predictions(kAlternativesMax);
+  Predict(*peers_[peer], bytes, predictions.data());
+  predictions.resize(peers_[peer]->alternative_count);
+  return predictions;
+}
+
+void Advisor::Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t now_ns) {
+  Peer& peer = *peers_[peer_index];
+  Cell& cell = CellOf(peer_index, bytes);
+  if (peer.probe_out && peer.transfers - peer.last_probe > kProbeLostAfter) peer.probe_out = false;
+  Prediction local[kAlternativesMax];
+  DecisionEvent* event = trace_ == nullptr ? nullptr : trace_->Next();
+  Prediction* predictions = event == nullptr ? local : event->predictions;
+  Predict(peer, bytes, predictions);
+
+  Situation situation;
+  situation.bytes = bytes;
+  situation.training = training_;
+  situation.predictions = absl::MakeConstSpan(predictions, peer.alternative_count);
+  situation.current = cell.choice == kNone ? -1 : cell.choice;
+  situation.transfers_since_switch = cell.since_switch;
+  situation.unsettled = peer.unsettled > 0;
+  situation.transfers_since_probe = static_cast<uint32_t>(peer.transfers - peer.last_probe);
+  situation.probe_allowed = !peer.probe_out;
+  situation.log2_probe_budget = peer.probe_budget_ns < 1 ? kNever : static_cast<float>(Log2(peer.probe_budget_ns));
+  Verdict verdict = policy_->Decide(situation);
+  // A user's policy may err; the default must not follow it off the table.
+  if (verdict.chosen < 0 || verdict.chosen >= static_cast<int>(peer.alternative_count)) verdict.chosen = 0;
+
+  if (event != nullptr) {
+    event->now_ns = now_ns;
+    event->peer = peer_index;
+    event->bytes = bytes;
+    event->training = training_;
+    event->cause = cause;
+    event->reason = verdict.reason;
+    event->before = static_cast<int8_t>(situation.current);
+    event->chosen = static_cast<int8_t>(verdict.chosen);
+    event->probe = static_cast<int8_t>(verdict.probe);
+    event->prediction_count = static_cast<uint8_t>(peer.alternative_count);
+  }
+  const auto chosen = static_cast<uint8_t>(verdict.chosen);
+  if (cell.choice != chosen) {
+    if (cell.choice != kNone) ++switches_;
+    cell.choice = chosen;
+    cell.since_switch = 0;
+  }
+  const bool probes = verdict.probe >= 0 && verdict.probe < static_cast<int>(peer.alternative_count);
+  cell.probe = probes ? static_cast<uint8_t>(verdict.probe) : kNone;
+  cell.bytes_max = peer.alternatives[chosen].bytes_max;
+  cell.epoch = epoch_;
+  cell.until_decision = kDecideEvery;
+}
+
+}  // namespace mcp::internal

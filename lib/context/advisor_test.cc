@@ -1,0 +1,216 @@
+#include "lib/context/advisor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "lib/context/policies.h"
+#include "tests/support/noise.h"
+#include "tests/support/seed.h"
+
+namespace mcp::internal {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint64_t kBytes = 1 << 20;
+const std::vector<Alternative> kTwo = {{.protocol = Protocol::kBulk}, {.protocol = Protocol::kStream}};
+
+// One peer, and what each alternative takes at the moment.
+class AdvisorTest : public ::testing::Test {
+ protected:
+  void Start(const std::vector<Alternative>& alternatives = kTwo) { peer_ = advisor_.AddPeer(alternatives).value(); }
+
+  // One transfer as advised; returns the alternative.
+  int Step(uint64_t bytes = kBytes) {
+    const Advice advice = advisor_.Advise(peer_, bytes, now_ns_);
+    const auto latency = static_cast<int64_t>(mean_ns_[advice.alternative] * LogNormal(&random_, 0.15));
+    now_ns_ += latency;
+    advisor_.Observe({peer_, advice.alternative, advice.probe, bytes, latency, 0}, now_ns_);
+    return advice.alternative;
+  }
+  // How many of so many transfers took the alternative.
+  int Count(int transfers, int alternative) {
+    int count = 0;
+    for (int i = 0; i < transfers; ++i) count += Step() == alternative ? 1 : 0;
+    return count;
+  }
+
+  const uint64_t seed_ = TestSeed(7);
+  Random random_{seed_};
+  ModelPolicy policy_;
+  DecisionTrace trace_{4096};
+  Advisor advisor_{AdvisorOptions{.peers_max = 2, .keys_max = 64}, &policy_, &trace_};
+  uint32_t peer_ = 0;
+  int64_t now_ns_ = 0;
+  double mean_ns_[kAlternativesMax] = {100'000, 100'000};
+};
+
+TEST_F(AdvisorTest, FindsTheCheaperAndKeepsToIt) {
+  SCOPED_TRACE(SeedNote(seed_));
+  mean_ns_[1] = 60'000;
+  Start();
+  Count(100, 1);
+  EXPECT_GE(Count(10'000, 1), 9'900);
+  EXPECT_EQ(advisor_.switches(), 1u);
+}
+
+TEST_F(AdvisorTest, LeavesWhatBecameFourTimesAsSlowWithinTwentyTransfers) {
+  SCOPED_TRACE(SeedNote(seed_));
+  mean_ns_[1] = 130'000;
+  Start();
+  Count(1000, 0);
+  mean_ns_[0] = 400'000;
+  Count(20, 1);
+  EXPECT_GE(Count(100, 1), 98);
+}
+
+TEST_F(AdvisorTest, ProbingCostsAboutAHundredthAtMost) {
+  SCOPED_TRACE(SeedNote(seed_));
+  mean_ns_[1] = 200'000;
+  Start();
+  Count(100, 0);
+  const int64_t begin_ns = now_ns_;
+  Count(20'000, 0);
+  EXPECT_LT(static_cast<double>(now_ns_ - begin_ns), 20'000 * 100'000 * 1.03);
+  EXPECT_GT(advisor_.probes(), 5u) << "and yet it looks whether the other became better";
+}
+
+TEST_F(AdvisorTest, AFailureQuarantinesItsRailsAndTheyComeBack) {
+  SCOPED_TRACE(SeedNote(seed_));
+  const std::vector<Alternative> rails = {{.protocol = Protocol::kBulk, .rails = 1},
+                                          {.protocol = Protocol::kBulk, .rails = 2}};
+  mean_ns_[1] = 150'000;
+  Start(rails);
+  Count(1000, 0);
+  EXPECT_EQ(advisor_.Advise(peer_, kBytes, now_ns_).alternative, 0);
+  advisor_.ObserveFailure({peer_, 0, false, kBytes, 0, 0}, now_ns_);
+  EXPECT_EQ(Count(250, 0), 0) << "not within 50 ms";
+  while (now_ns_ < 400'000'000) Step();
+  EXPECT_GT(Count(500, 0), 450);
+}
+
+TEST_F(AdvisorTest, OtherSizesLeaveAFailedRailToo) {
+  const std::vector<Alternative> rails = {{.protocol = Protocol::kBulk, .rails = 1},
+                                          {.protocol = Protocol::kBulk, .rails = 2}};
+  mean_ns_[1] = 300'000;
+  Start(rails);
+  for (int i = 0; i < 200; ++i) Step(i % 2 == 0 ? kBytes : 4096);
+  advisor_.ObserveFailure({peer_, 0, false, kBytes, 0, 0}, now_ns_);
+  EXPECT_EQ(advisor_.Advise(peer_, 4096, now_ns_).alternative, 1);
+}
+
+TEST_F(AdvisorTest, WhereEveryRailFailedItStillSaysSomething) {
+  Start();
+  advisor_.ObserveFailure({peer_, 0, false, kBytes, 0, 0}, now_ns_);
+  EXPECT_LT(advisor_.Advise(peer_, kBytes, now_ns_).alternative, 2);
+}
+
+TEST_F(AdvisorTest, SizesBeyondAnAlternativeGoAnotherWay) {
+  const std::vector<Alternative> eager_first = {{.protocol = Protocol::kEager, .bytes_max = 5000},
+                                                {.protocol = Protocol::kBulk}};
+  mean_ns_[0] = 60'000;
+  Start(eager_first);
+  for (int i = 0; i < 50; ++i) Step(4500);
+  EXPECT_EQ(advisor_.Advise(peer_, 4500, now_ns_).alternative, 0);
+  for (int i = 0; i < 50; ++i) ASSERT_EQ(advisor_.Advise(peer_, 6000, now_ns_).alternative, 1) << "the same class";
+}
+
+TEST_F(AdvisorTest, ASeedDecidesBeforeTheFirstSample) {
+  Start();
+  advisor_.Seed(peer_, 0, 20'000, 0.2, 10);
+  advisor_.Seed(peer_, 1, 20'000, 0.1, 10);
+  EXPECT_EQ(advisor_.Advise(peer_, kBytes, 0).alternative, 1);
+}
+
+TEST_F(AdvisorTest, APhaseOrADeadlineIsANewSituation) {
+  const RulesPolicy rules{RulesOptions{}};
+  Advisor advisor(AdvisorOptions(), &rules, &trace_);
+  const uint32_t peer = advisor.AddPeer(kTwo).value();
+  EXPECT_EQ(advisor.Advise(peer, kBytes, 0).alternative, 0);
+  advisor.SetTraining({.phase = Phase::kInference});
+  EXPECT_EQ(advisor.Advise(peer, kBytes, 0).alternative, 1);
+  EXPECT_EQ(trace_.Events().back().cause, Cause::kTraining);
+  const uint64_t decisions = trace_.count();
+  advisor.SetTraining({.iteration = 8, .phase = Phase::kInference});
+  advisor.Advise(peer, kBytes, 0);
+  EXPECT_EQ(trace_.count(), decisions) << "the next iteration is not";
+}
+
+TEST_F(AdvisorTest, EveryDecisionSaysWhatWasPredictedAndWhy) {
+  SCOPED_TRACE(SeedNote(seed_));
+  mean_ns_[1] = 50'000;
+  Start();
+  Count(200, 1);
+  bool switched = false;
+  for (const DecisionEvent& event : trace_.Events()) {
+    ASSERT_EQ(event.prediction_count, 2);
+    if (event.reason != Reason::kFaster) continue;
+    switched = true;
+    EXPECT_EQ(event.before, 0);
+    EXPECT_EQ(event.chosen, 1);
+    EXPECT_LT(event.predictions[1].log2_cost, event.predictions[0].log2_cost);
+    EXPECT_THAT(FormatDecision(event), HasSubstr("1 MiB to peer 0: bulk/rails 0 -> stream/rails 0, faster"));
+  }
+  EXPECT_TRUE(switched);
+}
+
+TEST_F(AdvisorTest, PeersAndKeysAreBounded) {
+  Start();
+  ASSERT_TRUE(advisor_.AddPeer(kTwo).ok());
+  const absl::Status status = advisor_.AddPeer(kTwo).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(status.message(), HasSubstr("2 peers"));
+  EXPECT_EQ(advisor_.AddPeer({}).status().code(), absl::StatusCode::kInvalidArgument);
+  for (int i = 0; i < 5000; ++i) {
+    const uint64_t bytes = uint64_t{300} << random_.Below(23);
+    for (uint32_t peer = 0; peer < 2; ++peer) {
+      advisor_.Observe({peer, static_cast<uint8_t>(i % 2), false, bytes, 100'000, 0}, now_ns_ += 1000);
+    }
+    ASSERT_LE(advisor_.keys().count(), 64u);
+  }
+  EXPECT_GT(advisor_.keys().evictions(), 0u);
+  const uint32_t keys = advisor_.keys().count();
+  advisor_.RemovePeer(1);
+  EXPECT_LT(advisor_.keys().count(), keys);
+  EXPECT_EQ(advisor_.AddPeer(kTwo).value(), 1u) << "its number is free again";
+}
+
+// A digest of all decisions of a recorded trace, the same on every machine and compiler.
+uint64_t Digest(uint64_t seed) {
+  Random random(seed);
+  ModelPolicy policy;
+  DecisionTrace trace(1 << 16);
+  Advisor advisor(AdvisorOptions(), &policy, &trace);
+  const uint32_t peer = advisor.AddPeer(kTwo).value();
+  int64_t now_ns = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const uint64_t bytes = uint64_t{4096} << random.Below(10);
+    const Advice advice = advisor.Advise(peer, bytes, now_ns);
+    const bool slow = (i / 1000 + advice.alternative) % 2 == 0;
+    const double rate = slow ? 0.4 : 0.1;
+    const auto latency = static_cast<int64_t>((20'000 + rate * static_cast<double>(bytes)) * LogNormal(&random, 0.2));
+    advisor.Observe({peer, advice.alternative, advice.probe, bytes, latency, 0}, now_ns += latency);
+  }
+  uint64_t digest = 0xcbf29ce484222325;
+  const auto mix = [&](uint64_t value) { digest = (digest ^ value) * 0x100000001b3; };
+  for (const DecisionEvent& event : trace.Events()) {
+    mix(static_cast<uint64_t>(event.now_ns));
+    mix(static_cast<uint64_t>(event.chosen * 256 + event.probe));
+    for (int i = 0; i < event.prediction_count; ++i) {
+      mix(std::bit_cast<uint32_t>(event.predictions[i].log2_cost));
+      mix(std::bit_cast<uint32_t>(event.predictions[i].log2_error));
+    }
+  }
+  return digest;
+}
+
+TEST(AdvisorReplay, TheSameTraceGivesTheSameDecisionsBitForBit) {
+  EXPECT_EQ(Digest(1), Digest(1));
+  EXPECT_NE(Digest(1), Digest(2));
+}
+
+}  // namespace
+}  // namespace mcp::internal

@@ -1,0 +1,77 @@
+// Has something changed? Two-sided cumulative sums (Page 1954): one over latencies, one over counts of retransmissions.
+//
+// An alarm says that a shift of the mean has gone on for a while; single outliers are clipped and cannot raise one.
+// Plain values; a few nanoseconds a sample.
+#ifndef MCP_LIB_CONTEXT_CHANGE_DETECTOR_H_
+#define MCP_LIB_CONTEXT_CHANGE_DETECTOR_H_
+
+#include <algorithm>
+#include <cstdint>
+
+namespace mcp::internal {
+
+enum class Change : int8_t { kDown = -1, kNone = 0, kUp = 1 };
+
+// Over residuals: log2(observed / predicted). Learns their centre and spread, robustly, as it goes.
+class LatencyDetector {
+ public:
+  static constexpr float kClip = 4.0f;     // spreads that one residual may weigh at most
+  static constexpr float kSlack = 1.0f;    // spreads by which the mean may drift unnoticed
+  static constexpr float kAlarm = 11.0f;   // four samples of a large shift
+  static constexpr uint32_t kWarmUp = 12;  // samples before the first alarm
+
+  Change Add(float residual);
+
+  float centre() const { return centre_; }
+  float variance() const { return variance_; }
+  // Samples of the excursion that is going on in this direction; 0: none.
+  uint32_t run(Change direction) const { return direction == Change::kUp ? run_up_ : run_down_; }
+  bool calm() const { return up_ == 0 && down_ == 0; }
+
+  // Forgets the sums, keeps the spread; no alarm before `warm_up` further samples.
+  void Restart(uint32_t warm_up);
+
+ private:
+  void UpdateSpread();
+
+  static constexpr float kGain = 1.0f / 64;
+  static constexpr float kVarianceMin = 0.04f * 0.04f;
+
+  static constexpr uint32_t kSpreadEvery = 8;  // samples: a square root and a division are worth saving
+
+  float centre_ = 0;
+  float variance_ = 0.25f;
+  float spread_ = 0.5f;  // the root of the variance, some samples ago
+  float inverse_spread_ = 2;
+  float up_ = 0;
+  float down_ = 0;
+  uint16_t run_up_ = 0;
+  uint16_t run_down_ = 0;
+  uint32_t quiet_ = kWarmUp;  // samples to go before an alarm is possible
+  uint32_t seen_ = 0;
+  uint32_t since_spread_ = 0;
+};
+
+// Over counts per transfer: log-likelihood ratio of a Poisson rate that became four times as high, or a fourth.
+class CountDetector {
+ public:
+  static constexpr float kAlarm = 9.0f;
+  static constexpr uint32_t kCountMax = 8;  // that one transfer may weigh
+
+  Change Add(uint32_t count);
+  float rate() const { return rate_; }
+  void Restart();
+
+ private:
+  static constexpr float kRateMin = 0.004f;
+  static constexpr float kLog4 = 1.3862944f;
+
+  float rate_ = kRateMin;
+  float up_ = 0;
+  float down_ = 0;
+  uint32_t seen_ = 0;
+};
+
+}  // namespace mcp::internal
+
+#endif  // MCP_LIB_CONTEXT_CHANGE_DETECTOR_H_

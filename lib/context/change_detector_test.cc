@@ -1,0 +1,108 @@
+#include "lib/context/change_detector.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "tests/support/noise.h"
+#include "tests/support/seed.h"
+
+namespace mcp::internal {
+namespace {
+
+// log2 of a latency: spread 0.25, and one in a hundred is fifty times as long.
+float Residual(Random* random) {
+  const double outlier = random->Below(100) == 0 ? 5.64 : 0;
+  return static_cast<float>(0.25 * Normal(random) + outlier);
+}
+
+TEST(LatencyDetector, OnePercentOfOutliersRaisesHardlyAnAlarm) {
+  const uint64_t seed = TestSeed(1);
+  SCOPED_TRACE(SeedNote(seed));
+  Random random(seed);
+  LatencyDetector detector;
+  int alarms = 0;
+  for (int i = 0; i < 1'000'000; ++i) {
+    if (detector.Add(Residual(&random)) == Change::kNone) continue;
+    ++alarms;
+    detector.Restart(LatencyDetector::kWarmUp);
+  }
+  EXPECT_LE(alarms, 10);
+}
+
+// How many samples after a shift by `log2_factor` the 95th percentile of alarms comes.
+uint32_t DelayP95(uint64_t seed, float log2_factor, Change expected) {
+  std::vector<uint32_t> delays;
+  for (uint64_t run = 0; run < 400; ++run) {
+    Random random(seed + run);
+    LatencyDetector detector;
+    for (int i = 0; i < 200; ++i) detector.Add(Residual(&random));
+    uint32_t delay = 1;
+    for (; delay < 1000; ++delay) {
+      const Change change = detector.Add(log2_factor + Residual(&random));
+      if (change != Change::kNone) {
+        EXPECT_EQ(change, expected);
+        break;
+      }
+    }
+    delays.push_back(delay);
+  }
+  std::sort(delays.begin(), delays.end());
+  return delays[delays.size() * 95 / 100];
+}
+
+TEST(LatencyDetector, AFourfoldShiftEitherWayIsFoundWithinFiveSamples) {
+  const uint64_t seed = TestSeed(1000);
+  SCOPED_TRACE(SeedNote(seed));
+  EXPECT_LE(DelayP95(seed, 2, Change::kUp), 5u);
+  EXPECT_LE(DelayP95(seed, -2, Change::kDown), 5u);
+}
+
+TEST(LatencyDetector, AHalfMoreIsFoundWithinFiftySamples) {
+  const uint64_t seed = TestSeed(2000);
+  SCOPED_TRACE(SeedNote(seed));
+  EXPECT_LE(DelayP95(seed, 0.585f, Change::kUp), 50u);
+}
+
+TEST(LatencyDetector, CountsTheSamplesOfAnExcursion) {
+  LatencyDetector detector;
+  for (int i = 0; i < 200; ++i) detector.Add(i % 2 == 0 ? 0.1f : -0.1f);
+  EXPECT_EQ(detector.run(Change::kUp), 0u);
+  for (int i = 0; i < 3; ++i) detector.Add(2);
+  EXPECT_EQ(detector.run(Change::kUp), 3u);
+  EXPECT_EQ(detector.run(Change::kDown), 0u);
+  EXPECT_FALSE(detector.calm());
+}
+
+TEST(CountDetector, AnUnchangedRateRaisesFewAlarms) {
+  const uint64_t seed = TestSeed(3);
+  SCOPED_TRACE(SeedNote(seed));
+  Random random(seed);
+  CountDetector detector;
+  int alarms = 0;
+  for (int i = 0; i < 100'000; ++i) {
+    uint32_t count = 0;  // binomial, near Poisson with mean 0.6
+    for (int j = 0; j < 60; ++j) count += random.Below(100) == 0 ? 1 : 0;
+    if (detector.Add(count) == Change::kNone) continue;
+    ++alarms;
+    detector.Restart();
+  }
+  EXPECT_LE(alarms, 12);
+}
+
+TEST(CountDetector, FindsThatRetransmissionsStoppedAndThatTheyBegan) {
+  CountDetector detector;
+  for (int i = 0; i < 400; ++i) ASSERT_EQ(detector.Add(i % 2 == 0 ? 1 : 0), Change::kNone);
+  int delay = 1;
+  while (detector.Add(0) == Change::kNone) ++delay;
+  EXPECT_LE(delay, 40);
+  detector.Restart();
+  for (int i = 0; i < 1000; ++i) ASSERT_EQ(detector.Add(0), Change::kNone) << "silence is nothing new";
+  delay = 1;
+  while (detector.Add(1) != Change::kUp) ++delay;
+  EXPECT_LE(delay, 8);
+}
+
+}  // namespace
+}  // namespace mcp::internal

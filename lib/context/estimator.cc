@@ -1,0 +1,131 @@
+#include "lib/context/estimator.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "lib/context/log2.h"
+
+namespace mcp::internal {
+namespace {
+
+constexpr float kLog2E = 1.442695f;
+constexpr double kFewSamples = 4;    // so few that a sample may still be anything
+constexpr double kFactorsFrom = 32;  // samples: the line comes first, what bends it after
+constexpr double kSeedBytesMin = 256 << 10;
+constexpr float kFactorMemory = 128;
+constexpr float kFactorGainMax = 1.0f / 12;
+constexpr float kFactorLeak = 1.0f / 1024;
+constexpr float kUnseenClassVariance = 0.05f;  // of log2: a size class whose factor is not known
+constexpr float kLeverageMax = 4;
+constexpr float kReliabilityGain = 1.0f / 128;
+constexpr float kFailureGain = 1.0f / 16;
+constexpr uint32_t kQuantileSamplesMin = 64;
+constexpr float kP99Normal = 2.326f;
+
+}  // namespace
+
+Change Estimator::Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, bool restless, KeyState* key) {
+  const auto size = static_cast<double>(bytes);
+  // A clock that stands still still took a nanosecond.
+  const double observed = static_cast<double>(std::max<int64_t>(latency_ns, 1)) * key->inverse_factor;
+  const uint32_t recent = recent_next_++ % kRecent;
+  recent_bytes_[recent] = static_cast<float>(size);
+  recent_ns_[recent] = static_cast<float>(observed);
+  if (!fit_.seeded()) AddFirst(size, observed);
+
+  const double inverse = 1.0 / fit_.At(size);
+  const double ratio = observed * inverse;
+  const auto residual = static_cast<float>(Log2(ratio));
+  const bool few = fit_.samples() < kFewSamples;
+  const double ratio_max = few ? kRatioMaxNew : kRatioMax;
+  const double clipped = std::min(ratio, ratio_max);
+  const auto deviation = static_cast<float>(std::min(clipped, kRatioMax) - 1.0);
+  const auto gain = 1.0f / static_cast<float>(std::min(fit_.samples(), kMemory) + 3.0);
+  variance_ += gain * (deviation * deviation - variance_);
+  last_tail_ = static_cast<float>(ratio - clipped);
+  tail_samples_ = std::min(tail_samples_ + 1.0f, 1.0f / kTailGain);
+  tail_ += std::max(kTailGain, 1.0f / (tail_samples_ + 16.0f)) * (last_tail_ - tail_);
+  fit_.Add(size, clipped, inverse, kMemory);
+  doubt_ *= 0.25f;
+  reliability_ += kReliabilityGain * ((retransmits == 0 ? 1.0f : 0.0f) - reliability_);
+
+  key->ratios.Add(residual);
+  key->samples = std::min(key->samples + 1.0f, kFactorMemory);
+  if (latency_.calm() && fit_.samples() > kFactorsFrom) {
+    const float factor_gain = std::min(kFactorGainMax, 1.0f / (key->samples + 4.0f));
+    key->inverse_factor *= 1.0f - factor_gain * std::clamp(deviation, -0.5f, 0.5f);
+    key->inverse_factor += kFactorLeak * (1.0f - key->inverse_factor);
+    key->inverse_factor = std::clamp(key->inverse_factor, 0.25f, 4.0f);
+  }
+
+  const Change latency_change = latency_.Add(residual);
+  const Change count_change = retransmits_.Add(retransmits);
+  if (restless && (latency_change != Change::kNone || count_change != Change::kNone)) {
+    latency_.Restart(LatencyDetector::kWarmUp);
+    retransmits_.Restart();
+    return Change::kNone;
+  }
+  if (latency_change != Change::kNone) {
+    StartOver(latency_change);
+    return latency_change;
+  }
+  if (count_change != Change::kNone) {
+    retransmits_.Restart();
+    Doubt(0.05f);
+  }
+  return count_change;
+}
+
+void Estimator::AddFirst(double bytes, double latency_ns) {
+  // Half of it is the base. What a small transfer takes says nothing of long ones: these are taken for fast until they
+  // are tried, since what is taken for slow never is.
+  fit_.Seed(latency_ns / 2, latency_ns / 2 / std::max(bytes, kSeedBytesMin), 0.25);
+}
+
+void Estimator::AddFailure() { reliability_ -= kFailureGain * reliability_; }
+
+// The detector says how many samples ago the excursion began: their median is the new level. A median, so that an
+// outlier among them does no harm.
+void Estimator::StartOver(Change direction) {
+  const uint32_t count = std::clamp<uint32_t>(latency_.run(direction), 1, kRecent);
+  float ratios[kRecent];
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t at = (recent_next_ - 1 - i) % kRecent;
+    ratios[i] = recent_ns_[at] / static_cast<float>(fit_.At(recent_bytes_[at]));
+  }
+  std::sort(ratios, ratios + count);
+  fit_.Rescale(ratios[count / 2], 0.5 * count);
+  latency_.Restart(LatencyDetector::kWarmUp);
+  retransmits_.Restart();
+}
+
+float Estimator::Log2ErrorSquared(uint64_t bytes, const KeyState* key) const {
+  const auto leverage = static_cast<float>(fit_.Leverage(static_cast<double>(bytes)));
+  const float class_variance = kUnseenClassVariance / (1.0f + (key == nullptr ? 0.0f : key->samples));
+  return kLog2E * kLog2E * variance_ * std::min(leverage, kLeverageMax) + doubt_ + class_variance;
+}
+
+float Estimator::Log2P99OverCost(const KeyState* key) const {
+  const float spread = latency_.centre() + kP99Normal * std::sqrt(latency_.variance());
+  const float ratio = key == nullptr ? spread : key->ratios.Quantile(0.99f, kQuantileSamplesMin, spread);
+  return ratio - static_cast<float>(Log2(1.0 + tail_));
+}
+
+void Estimator::Age(float log2_variance) {
+  if (!fit_.seeded()) return;
+  const double spread = kLog2E * kLog2E * variance_;
+  const double samples = spread / (spread / (fit_.samples() + 0.25) + log2_variance);
+  if (samples >= 0.8 * fit_.samples()) return;
+  fit_.Rescale(1.0, std::max(samples, 0.25));
+  retransmits_.Restart();
+}
+
+void Estimator::Doubt(float log2_variance) {
+  if (!fit_.seeded()) return;
+  doubt_ = std::max(doubt_, log2_variance);
+  if (log2_variance >= 0.5f && fit_.samples() > 0.5) fit_.Rescale(1.0, 0.5);
+  retransmits_.Restart();
+  latency_.Restart(LatencyDetector::kWarmUp);
+}
+
+}  // namespace mcp::internal

@@ -1,0 +1,95 @@
+// What one alternative costs a peer: everything that its completions taught, pooled over sizes.
+//
+// A sample goes through here in a few nanoseconds; the rest of the layer reads. Latencies are clipped to a few times
+// what was predicted before they teach the fit, since one outlier would bend it for long; what was cut off is averaged
+// apart, over a longer time, and added back to the cost: a protocol that stalls once in a hundred transfers pays for
+// it.
+//
+// A plain value, for one thread.
+#ifndef MCP_LIB_CONTEXT_ESTIMATOR_H_
+#define MCP_LIB_CONTEXT_ESTIMATOR_H_
+
+#include <cstdint>
+
+#include "lib/context/change_detector.h"
+#include "lib/context/linear_fit.h"
+#include "lib/context/ratio_histogram.h"
+
+namespace mcp::internal {
+
+// What is kept for a key: (peer, alternative, size class).
+struct KeyState {
+  // The fit is linear in size, paths are not quite: this class costs 1 / inverse_factor times what the fit says.
+  float inverse_factor = 1;
+  float samples = 0;
+  RatioHistogram ratios;
+};
+
+class Estimator {
+ public:
+  static constexpr double kMemory = 256;      // samples
+  static constexpr double kRatioMax = 4;      // beyond, a latency counts as tail
+  static constexpr double kRatioMaxNew = 16;  // the same while there are few samples
+  static constexpr float kTailGain = 1.0f / 512;
+  static constexpr float kVariancePrior = 0.10f;  // of a ratio, before anything is known: a third
+
+  // One completion. Says whether the path behind it has changed; then the estimate starts over from the samples since.
+  // Unless the path is `restless`, changing faster than it can be followed: then changes are noise, to be averaged.
+  Change Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, bool restless, KeyState* key);
+  void AddFailure();
+
+  bool known() const { return fit_.seeded(); }
+  // Before the first sample: a guess that counts as that many.
+  void Seed(double base_ns, double ns_per_byte, double samples) { fit_.Seed(base_ns, ns_per_byte, samples); }
+
+  // Expected nanoseconds, tails included. Tails are rare, so an alternative that was used seldom has hardly seen its
+  // own: as far as that goes it is charged with `usual_tail`, that of all the peer's transfers.
+  double CostNs(uint64_t bytes, const KeyState* key, float usual_tail) const {
+    const float weight = tail_samples_ / (tail_samples_ + kTailSamplesTrusted);
+    const double cost = fit_.At(static_cast<double>(bytes)) * (1.0f + usual_tail + weight * (tail_ - usual_tail));
+    return key == nullptr ? cost : cost / key->inverse_factor;
+  }
+  // Square of the standard error of log2 of the cost, less what age adds.
+  float Log2ErrorSquared(uint64_t bytes, const KeyState* key) const;
+  // From the histogram of the class if there is one with samples enough, else from the spread. A loop over buckets.
+  float Log2P99OverCost(const KeyState* key) const;
+  // What the last sample lost by being clipped, in units of the prediction.
+  float last_tail() const { return last_tail_; }
+
+  double samples() const { return fit_.samples(); }
+  double ns_per_byte() const { return fit_.ns_per_byte(); }
+  double base_ns() const { return fit_.base_ns(); }
+  float reliability() const { return reliability_; }
+  const LatencyDetector& detector() const { return latency_; }
+
+  // A neighbour on the same rail has seen a change: what was learned here may no longer hold.
+  void Doubt(float log2_variance);
+  // It was not used for a while, in which log2 of its cost may have wandered by this variance: the next sample counts
+  // the more. (The prediction step of a Kalman filter.)
+  void Age(float log2_variance);
+
+ private:
+  static constexpr uint32_t kRecent = 8;
+  static constexpr float kTailSamplesTrusted = 300;
+
+  void AddFirst(double bytes, double latency_ns);
+  void StartOver(Change direction);
+
+  LinearFit fit_;
+  float variance_ = kVariancePrior;  // of the clipped ratio
+  float tail_ = 0;                   // mean of what was clipped, in units of the prediction
+  float tail_samples_ = 0;
+  float last_tail_ = 0;
+  float doubt_ = 0;  // variance of log2 of the cost that the samples do not account for
+  float reliability_ = 1;
+  LatencyDetector latency_;
+  CountDetector retransmits_;
+  uint32_t recent_next_ = 0;
+  // The last samples as they came: a new start is made from them.
+  float recent_bytes_[kRecent] = {};
+  float recent_ns_[kRecent] = {};
+};
+
+}  // namespace mcp::internal
+
+#endif  // MCP_LIB_CONTEXT_ESTIMATOR_H_

@@ -1,0 +1,98 @@
+#include "lib/context/estimator.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/support/noise.h"
+#include "tests/support/seed.h"
+
+namespace mcp::internal {
+namespace {
+
+static_assert(sizeof(Estimator) + sizeof(KeyState) <= 512);
+
+constexpr uint64_t kBytes = 1 << 20;
+
+class EstimatorTest : public ::testing::Test {
+ protected:
+  Change Add(double latency_ns, uint32_t retransmits = 0) {
+    return estimator_.Add(kBytes, static_cast<int64_t>(latency_ns), retransmits, false, &key_);
+  }
+  void Settle(double latency_ns, int samples = 300) {
+    for (int i = 0; i < samples; ++i) Add(latency_ns * LogNormal(&random_, 0.15));
+  }
+  double Cost() const { return estimator_.CostNs(kBytes, &key_, 0); }
+
+  const uint64_t seed_ = TestSeed(5);
+  Random random_{seed_};
+  Estimator estimator_;
+  KeyState key_;
+};
+
+TEST_F(EstimatorTest, LearnsTheMean) {
+  SCOPED_TRACE(SeedNote(seed_));
+  Settle(200'000, 2000);
+  EXPECT_NEAR(Cost() / 200'000, 1, 0.03);
+  EXPECT_LT(std::sqrt(estimator_.Log2ErrorSquared(kBytes, &key_)), 0.05f);
+}
+
+TEST_F(EstimatorTest, AFourfoldShiftIsKnownInSixSamples) {
+  SCOPED_TRACE(SeedNote(seed_));
+  Settle(200'000);
+  int samples = 1;
+  while (Add(800'000 * LogNormal(&random_, 0.15)) == Change::kNone) ASSERT_LT(++samples, 7);
+  EXPECT_NEAR(Cost() / 800'000, 1, 0.2);
+  EXPECT_LT(estimator_.samples(), 5) << "old samples count no more";
+}
+
+TEST_F(EstimatorTest, OneOutlierMovesTheCostByItsShareOnly) {
+  SCOPED_TRACE(SeedNote(seed_));
+  Settle(200'000, 1000);
+  const double before = Cost();
+  EXPECT_EQ(Add(50 * 200'000), Change::kNone);
+  EXPECT_LT(Cost() / before, 1.12);
+}
+
+TEST_F(EstimatorTest, RareStallsAreCharged) {
+  SCOPED_TRACE(SeedNote(seed_));
+  for (int i = 0; i < 20'000; ++i) {
+    const double stall = i % 50 == 49 ? 40 : 1;
+    Add(200'000 * stall * LogNormal(&random_, 0.1));
+  }
+  // 0.98 + 0.02 x 40 = 1.78
+  EXPECT_NEAR(Cost() / 200'000, 1.78, 0.35);
+  EXPECT_GT(estimator_.Log2P99OverCost(&key_), 2) << "two in a hundred take forty times as long";
+}
+
+TEST_F(EstimatorTest, DoubtMakesTheNextSampleCount) {
+  SCOPED_TRACE(SeedNote(seed_));
+  Settle(200'000, 1000);
+  estimator_.Doubt(1);
+  EXPECT_GT(estimator_.Log2ErrorSquared(kBytes, &key_), 1);
+  Add(400'000);
+  EXPECT_NEAR(Cost() / 400'000, 1, 0.25);
+}
+
+TEST_F(EstimatorTest, ReliabilityIsTheShareWithoutRetransmissions) {
+  for (int i = 0; i < 2000; ++i) Add(200'000, i % 10 == 0 ? 3 : 0);
+  EXPECT_NEAR(estimator_.reliability(), 0.9, 0.05);
+  for (int i = 0; i < 20; ++i) estimator_.AddFailure();
+  EXPECT_LT(estimator_.reliability(), 0.3);
+}
+
+TEST(Estimator, ClassFactorsBendTheLine) {
+  Estimator estimator;
+  KeyState small, middle, large;
+  for (int i = 0; i < 4000; ++i) {
+    estimator.Add(64 << 10, 30'000, 0, false, &small);
+    estimator.Add(256 << 10, 150'000, 0, false, &middle);  // no line goes through the three
+    estimator.Add(1 << 20, 200'000, 0, false, &large);
+  }
+  EXPECT_NEAR(estimator.CostNs(64 << 10, &small, 0) / 30'000, 1, 0.1);
+  EXPECT_NEAR(estimator.CostNs(256 << 10, &middle, 0) / 150'000, 1, 0.1);
+  EXPECT_NEAR(estimator.CostNs(1 << 20, &large, 0) / 200'000, 1, 0.1);
+}
+
+}  // namespace
+}  // namespace mcp::internal

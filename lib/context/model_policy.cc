@@ -1,0 +1,135 @@
+// The default policy: the alternative with the lowest expected latency, as far as that is known.
+//
+// Not knowing is handled twice. An alternative that *could* be cheaper, by its standard error (which grows while it is
+// not used), is probed by single transfers, within a budget: optimism under uncertainty, as in upper confidence bounds
+// (Auer et al. 2002; with forgetting: Garivier and Moulines 2011). A change of mind needs more: the difference must be
+// several standard errors and a margin. After an alarm both thresholds are lower for a while, since what was known may
+// be wrong; the alarm itself changes nothing.
+#include <algorithm>
+#include <cmath>
+
+#include "lib/context/log2.h"
+#include "lib/context/policies.h"
+
+namespace mcp::internal {
+namespace {
+
+struct Thresholds {
+  float margin;    // log2 of the ratio of costs
+  float errors;    // standard errors
+  uint32_t dwell;  // transfers since the last switch
+};
+constexpr Thresholds kSettled{0.03f, 3.0f, 16};
+constexpr Thresholds kUnsettled{0.05f, 2.0f, 3};
+constexpr float kSamplesMin = 1.2f;      // of an alternative, before it is chosen for its cost
+constexpr float kOptimism = 2.0f;        // standard errors
+constexpr uint32_t kPauseUnsettled = 2;  // transfers between probes
+constexpr uint32_t kPauseSettled = 16;
+constexpr float kWorthTrying = 0.05f;  // log2 of the gain that optimism must promise
+constexpr float kDeadlineSamplesMin = 2.0f;
+
+bool Known(const Prediction& prediction) { return prediction.eligible && prediction.samples > 0; }
+
+int Cheapest(absl::Span<const Prediction> predictions) {
+  int best = -1;
+  for (size_t i = 0; i < predictions.size(); ++i) {
+    if (!Known(predictions[i])) continue;
+    if (best < 0 || predictions[i].log2_cost < predictions[static_cast<size_t>(best)].log2_cost) {
+      best = static_cast<int>(i);
+    }
+  }
+  return best;
+}
+
+// Null deadline: everything meets it.
+bool Meets(const Prediction& prediction, float log2_deadline) { return prediction.log2_p99 <= log2_deadline; }
+
+// The best that is cheaper than the current choice beyond doubt; -1: none.
+int Faster(const Situation& situation, float log2_deadline) {
+  const Prediction& current = situation.predictions[static_cast<size_t>(situation.current)];
+  const Thresholds& thresholds = situation.unsettled ? kUnsettled : kSettled;
+  if (current.samples <= 0 || situation.transfers_since_switch < thresholds.dwell) return -1;
+  const bool meets = Meets(current, log2_deadline);
+  int best = -1;
+  float best_cost = current.log2_cost;
+  for (size_t i = 0; i < situation.predictions.size(); ++i) {
+    const Prediction& other = situation.predictions[i];
+    if (!Known(other) || other.samples < kSamplesMin || other.log2_cost >= best_cost) continue;
+    if (meets && !Meets(other, log2_deadline)) continue;
+    const float error = std::sqrt(current.log2_error * current.log2_error + other.log2_error * other.log2_error);
+    if (current.log2_cost - other.log2_cost < thresholds.margin + thresholds.errors * error) continue;
+    best = static_cast<int>(i);
+    best_cost = other.log2_cost;
+  }
+  return best;
+}
+
+// The likeliest to meet a deadline that the current choice misses; -1: none is better.
+int Likelier(const Situation& situation, float log2_deadline) {
+  const Prediction& current = situation.predictions[static_cast<size_t>(situation.current)];
+  if (current.samples <= 0 || Meets(current, log2_deadline)) return -1;
+  int best = -1;
+  float best_p99 = current.log2_p99 - kSettled.margin;
+  for (size_t i = 0; i < situation.predictions.size(); ++i) {
+    const Prediction& other = situation.predictions[i];
+    if (!Known(other) || other.samples < kDeadlineSamplesMin || other.log2_p99 >= best_p99) continue;
+    best = static_cast<int>(i);
+    best_p99 = other.log2_p99;
+  }
+  return best;
+}
+
+// What one transfer should try: unknown alternatives first, then the one that could be the cheapest.
+int Probe(const Situation& situation, int chosen) {
+  if (!situation.probe_allowed) return -1;
+  const Prediction& current = situation.predictions[static_cast<size_t>(chosen)];
+  if (current.samples <= 0) return -1;
+  // The current choice is sampled in between: two that are compared must both be fresh.
+  if (situation.transfers_since_probe < kPauseUnsettled) return -1;
+  const uint32_t pause = situation.unsettled ? kPauseUnsettled : kPauseSettled;
+  int best = -1;
+  float best_bound = current.log2_cost - kWorthTrying;
+  bool best_promises = false;
+  for (size_t i = 0; i < situation.predictions.size(); ++i) {
+    const Prediction& other = situation.predictions[i];
+    if (!other.eligible || static_cast<int>(i) == chosen) continue;
+    if (other.samples <= 0) return static_cast<int>(i);
+    // What is expected to be cheaper costs nothing to try: at once, and before what merely could be.
+    const bool promises = other.log2_cost < current.log2_cost - kWorthTrying;
+    if (best_promises && !promises) continue;
+    if (!promises && situation.transfers_since_probe < pause) continue;
+    const float bound = promises ? other.log2_cost : other.log2_cost - kOptimism * other.log2_error;
+    if (bound >= best_bound && promises == best_promises) continue;
+    const double excess = Exp2(other.log2_cost) - Exp2(current.log2_cost);
+    if (excess > 1 && static_cast<float>(Log2(excess)) > situation.log2_probe_budget) continue;
+    best = static_cast<int>(i);
+    best_bound = bound;
+    best_promises = promises;
+  }
+  return best;
+}
+
+}  // namespace
+
+Verdict ModelPolicy::Decide(const Situation& situation) const {
+  const absl::Span<const Prediction> predictions = situation.predictions;
+  const int64_t deadline_ns = situation.training.deadline.count();
+  const float log2_deadline = deadline_ns <= 0 ? 1e9f : static_cast<float>(Log2(static_cast<double>(deadline_ns)));
+  Verdict verdict;
+  verdict.chosen = situation.current;
+  if (situation.current < 0 || !predictions[static_cast<size_t>(situation.current)].eligible) {
+    const int cheapest = Cheapest(predictions);
+    verdict.chosen = cheapest >= 0 ? cheapest : FirstEligible(predictions);
+    verdict.reason = situation.current < 0 ? Reason::kStart : Reason::kUnavailable;
+  } else if (const int likelier = Likelier(situation, log2_deadline); likelier >= 0) {
+    verdict.chosen = likelier;
+    verdict.reason = Reason::kDeadline;
+  } else if (const int faster = Faster(situation, log2_deadline); faster >= 0) {
+    verdict.chosen = faster;
+    verdict.reason = Reason::kFaster;
+  }
+  verdict.probe = Probe(situation, verdict.chosen);
+  return verdict;
+}
+
+}  // namespace mcp::internal

@@ -1,0 +1,38 @@
+// How far latencies stray from what was predicted: counts of observed / predicted, four buckets an octave, from 1/4 to
+// 64. Halved when a bucket is full, so that old samples fade. 96 bytes of counts, a plain value.
+#ifndef MCP_LIB_CONTEXT_RATIO_HISTOGRAM_H_
+#define MCP_LIB_CONTEXT_RATIO_HISTOGRAM_H_
+
+#include <algorithm>
+#include <cstdint>
+
+namespace mcp::internal {
+
+class RatioHistogram {
+ public:
+  static constexpr int kPerOctave = 4;
+  static constexpr int kLowest = -2;   // log2 of the lowest bucket's start
+  static constexpr int kBuckets = 32;  // up to log2 = 6; more counts as that
+  static constexpr uint16_t kFull = 4096;
+
+  void Add(float log2_ratio) {
+    const float position = std::clamp((log2_ratio - kLowest) * kPerOctave, 0.0f, static_cast<float>(kBuckets - 1));
+    ++total_;
+    if (++counts_[static_cast<int>(position)] >= kFull) Halve();
+  }
+
+  uint32_t total() const { return total_; }
+
+  // The end of the bucket in which the quantile lies, as log2. `otherwise` if it stands on fewer than `needed` samples.
+  float Quantile(float share, uint32_t needed, float otherwise) const;
+
+ private:
+  void Halve();
+
+  uint32_t total_ = 0;
+  uint16_t counts_[kBuckets] = {};
+};
+
+}  // namespace mcp::internal
+
+#endif  // MCP_LIB_CONTEXT_RATIO_HISTOGRAM_H_

@@ -1,0 +1,36 @@
+#include "lib/context/ratio_histogram.h"
+
+#include <gtest/gtest.h>
+
+namespace mcp::internal {
+namespace {
+
+TEST(RatioHistogram, QuantileIsTheEndOfItsBucket) {
+  RatioHistogram histogram;
+  for (int i = 0; i < 98; ++i) histogram.Add(0.1f);
+  histogram.Add(3.1f);
+  histogram.Add(3.1f);
+  EXPECT_EQ(histogram.Quantile(0.5f, 1, 0), 0.25f);
+  EXPECT_EQ(histogram.Quantile(0.99f, 1, 0), 3.25f);
+  EXPECT_EQ(histogram.Quantile(0.99f, 101, -7), -7) << "too few samples";
+}
+
+TEST(RatioHistogram, TakesWhatIsBeyondItsEnds) {
+  RatioHistogram histogram;
+  histogram.Add(-40);
+  histogram.Add(40);
+  EXPECT_EQ(histogram.total(), 2u);
+  EXPECT_EQ(histogram.Quantile(0.4f, 1, 0), -1.75f);
+  EXPECT_EQ(histogram.Quantile(0.9f, 1, 0), 6);
+}
+
+TEST(RatioHistogram, OldSamplesFade) {
+  RatioHistogram histogram;
+  for (int i = 0; i < 20'000; ++i) histogram.Add(0);
+  EXPECT_LT(histogram.total(), uint32_t{RatioHistogram::kFull});
+  for (int i = 0; i < 20'000; ++i) histogram.Add(2);
+  EXPECT_EQ(histogram.Quantile(0.5f, 1, 0), 2.25f);
+}
+
+}  // namespace
+}  // namespace mcp::internal
