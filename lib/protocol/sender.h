@@ -95,7 +95,6 @@ class BulkSender final : public Sender {
 
  private:
   bool IsLost(uint32_t chunk, uint32_t arrived_order, bool answered) const override;
-  uint32_t cursor_ = 0;
 };
 
 class StreamSender final : public Sender {
