@@ -71,7 +71,7 @@ class Rig(unittest.TestCase):
             command.wait(10)
 
     def test_a_guest_ends_with_its_driver(self):
-        if reason := guest.missing():
+        if reason := guest.missing('6.1'):
             self.skipTest(reason)
         driver = subprocess.Popen([sys.executable, RUN, 'run', '--on', 'guest', 'sleep', '60'], stderr=subprocess.PIPE,
                                   stdin=subprocess.DEVNULL, text=True)

@@ -19,7 +19,7 @@ def one(series, kind=ANY):
         reasons = ['no active device in /sys/class/infiniband', local.rxe_missing()]
         if not reasons[-1]:
             return local.open_rxe()
-    reasons.append(guest.missing())
+    reasons.append(guest.missing(series))
     if not reasons[-1]:
         return guest.boot_one(series)
     raise NoMachine('; '.join(reasons))
@@ -27,7 +27,7 @@ def one(series, kind=ANY):
 
 def two(series):
     """Two machines that reach each other. Those are guests: a second real host is not ours to take."""
-    reason = guest.missing()
+    reason = guest.missing(series)
     if reason:
         raise NoMachine(reason)
     return guest.boot_two(series)

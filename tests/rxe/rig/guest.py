@@ -17,11 +17,17 @@ PR_SET_PDEATHSIG = 1
 _MEMORY_MIB = {1: 4096, 2: 3072}  # by the number of guests; the host gives it only as it is touched
 
 
-def missing():
-    """Why no guest can run here, or nothing."""
+def missing(series):
+    """Why no guest with that kernel can run here, or nothing."""
     if platform.machine() != 'x86_64':
         return f'guests are for x86_64 hosts, not {platform.machine()}'
-    return None if shutil.which(QEMU) else f'{QEMU} is not installed (Debian: qemu-system-x86)'
+    if not shutil.which(QEMU):
+        return f'{QEMU} is not installed (Debian: qemu-system-x86)'
+    try:
+        kernel.get(series)
+    except RigError as error:
+        return f'no kernel {series} for a guest: {error}'
+    return None
 
 
 def _die_with_driver(driver):
@@ -67,15 +73,15 @@ class Guest(Machine):
         return ''.join(f'\n  {line}' for line in text.splitlines()[-15:] if line.strip())
 
 
-def _require():
-    reason = missing()
+def _require(series):
+    reason = missing(series)
     if reason:
         raise RigError(reason)
 
 
 def boot_one(series):
     """One guest, with its device on one end of a veth pair."""
-    _require()
+    _require(series)
     guest = Guest(f'guest with kernel {series}', series, _MEMORY_MIB[1])
     try:
         guest.wait_until_ready(BOOT_S)
@@ -89,7 +95,7 @@ def boot_one(series):
 
 def boot_two(series):
     """Two guests on one wire, which is a pair of sockets: a sender waits rather than lose a packet."""
-    _require()
+    _require(series)
     guests = []
     wires = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
