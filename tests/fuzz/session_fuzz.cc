@@ -163,13 +163,14 @@ class Honest {
 
   // A region of the peer's, as large as it likes to say.
   static RemoteRegion Remote(uint64_t key) {
-    std::array<std::byte, 32> bytes{};
+    constexpr size_t kChecksumOffset = 48;
+    std::array<std::byte, kChecksumOffset + 8> bytes{};
     StoreLittleEndian<uint32_t>(bytes.data(), 0x5250434d);
-    StoreLittleEndian<uint16_t>(bytes.data() + 4, 1);
+    StoreLittleEndian<uint16_t>(bytes.data() + 4, 2);
     StoreLittleEndian<uint16_t>(bytes.data() + 6, 3);
     StoreLittleEndian<uint64_t>(bytes.data() + 8, key);
     StoreLittleEndian<uint64_t>(bytes.data() + 16, kLandingBytes);
-    StoreLittleEndian<uint64_t>(bytes.data() + 24, Checksum(bytes.data(), 24));
+    StoreLittleEndian<uint64_t>(bytes.data() + kChecksumOffset, Checksum(bytes.data(), kChecksumOffset));
     const auto parsed =
         RemoteRegion::Parse(absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
     Require(parsed.ok(), "the form of a serialized region has changed: change it here too");
