@@ -116,7 +116,7 @@ void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
   request.payload_bytes = payload ? operation->payload_bytes : 0;
   request.key = operation->words[0];
   request.offset = operation->words[1];
-  request.window = LoadWindow(operation->words + kFrameWindowWord);
+  if (request.kind == WorkRequest::Kind::kWrite) request.window = LoadWindow(operation->words + kFrameWindowWord);
 }
 
 // Posts up to a batch from the head of the pending list. False when the transport refused some of it.

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "tools/mcp_perf/address.h"
 #include "tools/mcp_perf/control_messages.h"
 #include "tools/mcp_perf/host.h"
 #include "tools/mcp_perf/initiator.h"
@@ -44,15 +43,7 @@ PeerProbe::~PeerProbe() {
 }
 
 absl::Status PeerProbe::Connect(const std::string& host, uint16_t port) {
-  EngineOptions engine;
-  engine.lanes = 1;
-  engine.lane_spin = std::chrono::microseconds(0);
-  engine.transports = {"tcp"};
-  MCP_PERF_ASSIGN_OR_RETURN(engine_, Engine::Create(engine));
-  SessionOptions options;
-  options.rails = 1;
-  MCP_PERF_ASSIGN_OR_RETURN(Session session, engine_->Connect(perf::JoinAddress(host, port), options));
-  MCP_PERF_ASSIGN_OR_RETURN(control_, perf::ControlChannel::Create(engine_.get(), std::move(session)));
+  MCP_PERF_ASSIGN_OR_RETURN(control_, perf::ControlChannel::Connect(host, port, &engine_));
   return absl::OkStatus();
 }
 

@@ -2,6 +2,7 @@
 #ifndef MCP_TOOLS_MCP_INFO_SYSTEM_FOLDER_H_
 #define MCP_TOOLS_MCP_INFO_SYSTEM_FOLDER_H_
 
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -12,12 +13,14 @@ namespace mcp::info {
 class SystemFolder {
  public:
   SystemFolder() {
-    std::string name = std::filesystem::temp_directory_path() / "mcp_info_XXXXXX";
-    root_ = mkdtemp(name.data()) == nullptr ? "" : name;
+    root_ = std::filesystem::temp_directory_path() / "mcp_info_XXXXXX";  // mkdtemp puts six characters there
+    if (mkdtemp(root_.data()) != nullptr) return;
+    std::perror("mkdtemp");  // and no test may take the host's own /sys for it
+    std::abort();
   }
   ~SystemFolder() {
     std::error_code error;
-    if (!root_.empty()) std::filesystem::remove_all(root_, error);
+    std::filesystem::remove_all(root_, error);
   }
   SystemFolder(const SystemFolder&) = delete;
   SystemFolder& operator=(const SystemFolder&) = delete;

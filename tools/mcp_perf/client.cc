@@ -71,15 +71,7 @@ absl::Status Client::OpenOutputs() {
 }
 
 absl::Status Client::Connect() {
-  EngineOptions engine;
-  engine.lanes = 1;
-  engine.lane_spin = std::chrono::microseconds(0);
-  engine.transports = {"tcp"};
-  MCP_PERF_ASSIGN_OR_RETURN(engine_, Engine::Create(engine));
-  SessionOptions options;
-  options.rails = 1;
-  MCP_PERF_ASSIGN_OR_RETURN(Session session, engine_->Connect(JoinAddress(host_, port_), options));
-  MCP_PERF_ASSIGN_OR_RETURN(control_, ControlChannel::Create(engine_.get(), std::move(session)));
+  MCP_PERF_ASSIGN_OR_RETURN(control_, ControlChannel::Connect(host_, port_, &engine_));
   return absl::OkStatus();
 }
 

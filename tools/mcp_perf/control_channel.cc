@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "tools/mcp_perf/address.h"
 #include "tools/mcp_perf/interrupt.h"
 #include "tools/mcp_perf/status_macros.h"
 
@@ -180,6 +181,19 @@ absl::StatusOr<Json> ControlChannel::Receive(std::chrono::milliseconds timeout, 
     if (driven != nullptr) driven->Wait(kDriveSlice);
   }
   return DecodeMessage(bytes);
+}
+
+absl::StatusOr<std::unique_ptr<ControlChannel>> ControlChannel::Connect(const std::string& host, uint16_t port,
+                                                                        std::unique_ptr<Engine>* engine) {
+  EngineOptions engine_options;
+  engine_options.lanes = 1;
+  engine_options.lane_spin = std::chrono::microseconds(0);
+  engine_options.transports = {"tcp"};
+  MCP_PERF_ASSIGN_OR_RETURN(*engine, Engine::Create(engine_options));
+  SessionOptions options;
+  options.rails = 1;
+  MCP_PERF_ASSIGN_OR_RETURN(Session session, (*engine)->Connect(JoinAddress(host, port), options));
+  return Create(engine->get(), std::move(session));
 }
 
 absl::StatusOr<Json> ControlChannel::Expect(const char* type, std::chrono::milliseconds timeout, Engine* driven) {

@@ -25,6 +25,9 @@ inline constexpr std::chrono::seconds kAnswerTimeout{60};
 class ControlChannel {
  public:
   static absl::StatusOr<std::unique_ptr<ControlChannel>> Create(Engine* engine, Session session);
+  // To a server, on an engine that it makes and puts in `engine`.
+  static absl::StatusOr<std::unique_ptr<ControlChannel>> Connect(const std::string& host, uint16_t port,
+                                                                 std::unique_ptr<Engine>* engine);
   ~ControlChannel();
   ControlChannel(const ControlChannel&) = delete;
   ControlChannel& operator=(const ControlChannel&) = delete;

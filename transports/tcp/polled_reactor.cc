@@ -1,7 +1,6 @@
 // For a lane whose caller polls it: small sends and the first few streams are system calls of their own, made at once.
 // A ring pays its way in batches; for one message at a time its submission, wake-up and deferred work cost more than
-// the call that they replace (64 B there and back: 0.7 us a way). Only while the caller waits does the ring watch for
-// it.
+// the call that they replace. Only while the caller waits does the ring watch for it.
 #include <poll.h>
 #include <sys/socket.h>
 

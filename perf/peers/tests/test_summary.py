@@ -84,7 +84,6 @@ class TableTest(unittest.TestCase):
 
     def test_says_when_the_machine_was_not_quiet(self):
         run, records = make_results({UCX: [2]})
-        run['load_before'] = [3.0]
         for record in records:
             record['foreign_cpu'] = 0.4
         self.assertIn('**The machine was not quiet**', table.make(run, summary.Summary(records)))
