@@ -1,21 +1,10 @@
 #include "lib/context/change_detector.h"
 
-#include <array>
 #include <cmath>
 
+#include "lib/context/inverse.h"
+
 namespace mcp::internal {
-
-namespace {
-
-// 1 / n: the first samples of an average weigh more.
-constexpr uint32_t kInverses = 132;
-constexpr std::array<float, kInverses + 1> kInverse = [] {
-  std::array<float, kInverses + 1> inverses{};
-  for (uint32_t n = 1; n <= kInverses; ++n) inverses[n] = 1.0f / static_cast<float>(n);
-  return inverses;
-}();
-
-}  // namespace
 
 Change LatencyDetector::Add(float residual) {
   const float deviation = residual - centre_;
@@ -29,8 +18,9 @@ Change LatencyDetector::Add(float residual) {
   if (seen_ < 60 || ++since_spread_ >= kSpreadEvery) UpdateSpread();
   up_ = std::max(0.0f, up_ + z - kSlack);
   down_ = std::max(0.0f, down_ - z - kSlack);
-  run_up_ = up_ > 0 ? static_cast<uint16_t>(std::min(run_up_ + 1, 0xffff)) : uint16_t{0};
-  run_down_ = down_ > 0 ? static_cast<uint16_t>(std::min(run_down_ + 1, 0xffff)) : uint16_t{0};
+  // Without branches: which way they would go is noise.
+  run_up_ = (run_up_ + 1) * static_cast<uint32_t>(up_ > 0);
+  run_down_ = (run_down_ + 1) * static_cast<uint32_t>(down_ > 0);
   if (quiet_ > 0) {
     --quiet_;
     return Change::kNone;
@@ -54,10 +44,11 @@ void LatencyDetector::Restart(uint32_t warm_up) {
   seen_ = std::min(seen_, 12u);
 }
 
-Change CountDetector::Add(uint32_t count) {
+Change CountDetector::AddAny(uint32_t count) {
   const auto seen = static_cast<float>(std::min(count, kCountMax));
   up_ = std::max(0.0f, up_ + seen * kLog4 - 3.0f * rate_);
-  down_ = std::max(0.0f, down_ + 0.75f * rate_ - seen * kLog4);
+  // Nothing falls below the floor.
+  down_ = rate_ <= kRateMin ? 0 : std::max(0.0f, down_ + 0.75f * rate_ - seen * kLog4);
   const float gain = seen_ < 124 ? kInverse[++seen_ + 4] : 1.0f / 128;
   rate_ = std::max(kRateMin, rate_ + gain * (seen - rate_));
   if (seen_ < 16) {

@@ -24,6 +24,7 @@ class LatencyDetector {
 
   float centre() const { return centre_; }
   float variance() const { return variance_; }
+  float spread() const { return spread_; }
   // Samples of the excursion that is going on in this direction; 0: none.
   uint32_t run(Change direction) const { return direction == Change::kUp ? run_up_ : run_down_; }
   bool calm() const { return up_ == 0 && down_ == 0; }
@@ -45,8 +46,8 @@ class LatencyDetector {
   float inverse_spread_ = 2;
   float up_ = 0;
   float down_ = 0;
-  uint16_t run_up_ = 0;
-  uint16_t run_down_ = 0;
+  uint32_t run_up_ = 0;
+  uint32_t run_down_ = 0;
   uint32_t quiet_ = kWarmUp;  // samples to go before an alarm is possible
   uint32_t seen_ = 0;
   uint32_t since_spread_ = 0;
@@ -58,11 +59,16 @@ class CountDetector {
   static constexpr float kAlarm = 9.0f;
   static constexpr uint32_t kCountMax = 8;  // that one transfer may weigh
 
-  Change Add(uint32_t count);
+  Change Add(uint32_t count) {
+    if (count == 0 && up_ == 0 && rate_ <= kRateMin) return Change::kNone;  // silence where silence is usual
+    return AddAny(count);
+  }
   float rate() const { return rate_; }
   void Restart();
 
  private:
+  Change AddAny(uint32_t count);
+
   static constexpr float kRateMin = 0.004f;
   static constexpr float kLog4 = 1.3862944f;
 

@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lib/context/inverse.h"
 #include "lib/context/log2.h"
 
 namespace mcp::internal {
 namespace {
 
 constexpr float kLog2E = 1.442695f;
-constexpr double kFewSamples = 4;    // so few that a sample may still be anything
+constexpr double kFewSamples = 4;  // so few that a sample may still be anything
+constexpr float kTailSamplesFew = 200;
 constexpr double kFactorsFrom = 32;  // samples: the line comes first, what bends it after
 constexpr double kSeedBytesMin = 256 << 10;
 constexpr float kFactorMemory = 128;
@@ -35,24 +37,29 @@ Change Estimator::Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, 
 
   const double inverse = 1.0 / fit_.At(size);
   const double ratio = observed * inverse;
-  const auto residual = static_cast<float>(Log2(ratio));
+  const float residual = Log2Coarse(static_cast<float>(ratio));
   const bool few = fit_.samples() < kFewSamples;
   const double ratio_max = few ? kRatioMaxNew : kRatioMax;
   const double clipped = std::min(ratio, ratio_max);
   const auto deviation = static_cast<float>(std::min(clipped, kRatioMax) - 1.0);
-  const auto gain = 1.0f / static_cast<float>(std::min(fit_.samples(), kMemory) + 3.0);
+  const float gain = InverseOf(std::min(static_cast<float>(fit_.samples()), static_cast<float>(kMemory)) + 3.0f);
   variance_ += gain * (deviation * deviation - variance_);
   last_tail_ = static_cast<float>(ratio - clipped);
   tail_samples_ = std::min(tail_samples_ + 1.0f, 1.0f / kTailGain);
-  tail_ += std::max(kTailGain, 1.0f / (tail_samples_ + 16.0f)) * (last_tail_ - tail_);
+  if (tail_samples_ < kTailSamplesFew) {
+    tail_ += InverseOf(tail_samples_ + 16.0f) * (last_tail_ - tail_);
+  } else {
+    tail_ += kTailGain * (last_tail_ - tail_);
+  }
   fit_.Add(size, clipped, inverse, kMemory);
   doubt_ *= 0.25f;
   reliability_ += kReliabilityGain * ((retransmits == 0 ? 1.0f : 0.0f) - reliability_);
 
   key->ratios.Add(residual);
   key->samples = std::min(key->samples + 1.0f, kFactorMemory);
-  if (latency_.calm() && fit_.samples() > kFactorsFrom) {
-    const float factor_gain = std::min(kFactorGainMax, 1.0f / (key->samples + 4.0f));
+  if (fit_.samples() > kFactorsFrom) {
+    const float calm = latency_.calm() ? 1.0f : 0.0f;
+    const float factor_gain = calm * std::min(kFactorGainMax, InverseOf(key->samples + 4.0f));
     key->inverse_factor *= 1.0f - factor_gain * std::clamp(deviation, -0.5f, 0.5f);
     key->inverse_factor += kFactorLeak * (1.0f - key->inverse_factor);
     key->inverse_factor = std::clamp(key->inverse_factor, 0.25f, 4.0f);
@@ -99,16 +106,19 @@ void Estimator::StartOver(Change direction) {
   retransmits_.Restart();
 }
 
-float Estimator::Log2ErrorSquared(uint64_t bytes, const KeyState* key) const {
+float Estimator::Log2ErrorSquared(uint64_t bytes, const KeyState* key, const UsualTail& usual) const {
   const auto leverage = static_cast<float>(fit_.Leverage(static_cast<double>(bytes)));
   const float class_variance = kUnseenClassVariance / (1.0f + (key == nullptr ? 0.0f : key->samples));
-  return kLog2E * kLog2E * variance_ * std::min(leverage, kLeverageMax) + doubt_ + class_variance;
+  // How far the alternative's own tail may be off, by chance: few of many make it.
+  const float own = TailWeight() / (1.0f + usual.mean);
+  const float tail_variance = own * own * usual.square / (2.0f * std::max(tail_samples_, 1.0f));
+  return kLog2E * kLog2E * (variance_ * std::min(leverage, kLeverageMax) + tail_variance) + doubt_ + class_variance;
 }
 
 float Estimator::Log2P99OverCost(const KeyState* key) const {
-  const float spread = latency_.centre() + kP99Normal * std::sqrt(latency_.variance());
-  const float ratio = key == nullptr ? spread : key->ratios.Quantile(0.99f, kQuantileSamplesMin, spread);
-  return ratio - static_cast<float>(Log2(1.0 + tail_));
+  const float normal = latency_.centre() + kP99Normal * latency_.spread();
+  if (key == nullptr) return normal;
+  return key->ratios.Quantile(0.99f, kQuantileSamplesMin, normal) - static_cast<float>(Log2(1.0 + tail_));
 }
 
 void Estimator::Age(float log2_variance) {
