@@ -11,7 +11,7 @@ namespace mcp::internal {
 namespace {
 
 constexpr uint32_t kDecideEvery = 32;         // samples of a size class, when nothing is new
-constexpr uint32_t kTickEvery = 16;           // transfers
+constexpr uint32_t kTickEvery = 32;           // transfers
 constexpr uint16_t kDecideAfterProbe = 2;     // what it found may be worth a second look
 constexpr uint32_t kUnsettledTransfers = 40;  // after a change, decisions follow every sample
 constexpr uint32_t kProbeLostAfter = 512;     // transfers: its sample is not waited for any longer
@@ -132,21 +132,21 @@ Advice Advisor::AdviseSlowly(uint32_t peer_index, uint64_t bytes, int64_t now_ns
   return {probe, true};
 }
 
-uint32_t Advisor::KeyOf(Peer& peer, uint32_t peer_index, uint8_t alternative, uint32_t size_class) {
-  uint32_t& index = peer.keys[alternative][size_class];
-  if (ABSL_PREDICT_TRUE(index != kNoKey)) return index;
+uint32_t Advisor::MakeKey(Peer& peer, const Sample& sample, uint32_t size_class) {
   Key evicted;
-  const uint32_t fresh = keys_.Insert(peer_index, alternative, static_cast<uint8_t>(size_class), &evicted);
+  const uint32_t index = keys_.Insert(sample.peer, sample.alternative, static_cast<uint8_t>(size_class), &evicted);
   if (evicted.in_use) peers_[evicted.peer]->keys[evicted.alternative][evicted.size_class] = kNoKey;
-  index = fresh;
-  return fresh;
+  peer.keys[sample.alternative][size_class] = index;
+  return index;
 }
 
 void Advisor::Observe(const Sample& sample, int64_t now_ns) {
   Peer& peer = *peers_[sample.peer];
   MCP_ASSERT(sample.alternative < peer.alternative_count);
   const uint32_t size_class = SizeClassOf(sample.bytes);
-  Key& key = keys_.At(KeyOf(peer, sample.peer, sample.alternative, size_class));
+  uint32_t index = peer.keys[sample.alternative][size_class];
+  if (ABSL_PREDICT_FALSE(index == kNoKey)) index = MakeKey(peer, sample, size_class);
+  Key& key = keys_.At(index);
   key.used_lately = true;
   if (ABSL_PREDICT_FALSE(sample.probe)) SettleProbe(peer, sample);
   Estimator& estimator = peer.estimators[sample.alternative];
@@ -156,11 +156,13 @@ void Advisor::Observe(const Sample& sample, int64_t now_ns) {
   const Change change = estimator.Add(sample.bytes, sample.latency_ns, sample.retransmits, restless, &key.state);
   peer.last_sample[sample.alternative] = ++peer.transfers;
   peer.spent_ns += sample.latency_ns;
-  peer.tails += estimator.last_tail();
-  peer.tail_squares += estimator.last_tail() * estimator.last_tail();
+  if (ABSL_PREDICT_FALSE(estimator.last_tail() > 0)) {
+    peer.tails += estimator.last_tail();
+    peer.tail_squares += estimator.last_tail() * estimator.last_tail();
+  }
   if (ABSL_PREDICT_FALSE(peer.transfers % kTickEvery == 0)) Tick(peer, now_ns);
   if (ABSL_PREDICT_FALSE(change != Change::kNone)) OnChange(peer, sample);
-  Cell& cell = CellOf(sample.peer, sample.bytes);
+  Cell& cell = cells_[size_t{sample.peer} * kSizeClasses + size_class];
   ++cell.since_switch;
   if (cell.until_decision > 0) --cell.until_decision;
   if (peer.unsettled > 0) {

@@ -6,32 +6,21 @@
 
 namespace mcp::internal {
 
-Change LatencyDetector::Add(float residual) {
-  const float deviation = residual - centre_;
-  const float z = std::clamp(deviation * inverse_spread_, -kClip, kClip);
-  const float gain = seen_ < 60 ? kInverse[++seen_ + 4] : kGain;
-  // Clipping at three spreads loses 3 % of a normal distribution's variance, more of a tailed one: tails are not what
-  // a shift is measured against.
-  const float learned = std::clamp(deviation, -3 * spread_, 3 * spread_);
-  centre_ += gain * learned;
-  variance_ = std::max(kVarianceMin, variance_ + gain * (learned * learned - variance_));
-  if (seen_ < 60 || ++since_spread_ >= kSpreadEvery) UpdateSpread();
-  up_ = std::max(0.0f, up_ + z - kSlack);
-  down_ = std::max(0.0f, down_ - z - kSlack);
-  // Without branches: which way they would go is noise.
-  run_up_ = (run_up_ + 1) * static_cast<uint32_t>(up_ > 0);
-  run_down_ = (run_down_ + 1) * static_cast<uint32_t>(down_ > 0);
+Change LatencyDetector::Beyond() {
   if (quiet_ > 0) {
     --quiet_;
     return Change::kNone;
   }
-  if (up_ > kAlarm) return Change::kUp;
-  return down_ > kAlarm ? Change::kDown : Change::kNone;
+  return up_ > kAlarm ? Change::kUp : Change::kDown;
 }
 
 // IEEE 754 defines the square root to the last bit.
 void LatencyDetector::UpdateSpread() {
-  since_spread_ = 0;
+  until_spread_ = kSpreadEvery;
+  if (seen_ < kFewSamples) {
+    gain_ = kInverse[++seen_ + 4];
+    until_spread_ = 1;
+  }
   spread_ = std::sqrt(variance_);
   inverse_spread_ = 1.0f / spread_;
 }
@@ -41,7 +30,8 @@ void LatencyDetector::Restart(uint32_t warm_up) {
   up_ = down_ = 0;
   run_up_ = run_down_ = 0;
   quiet_ = warm_up;
-  seen_ = std::min(seen_, 12u);
+  seen_ = std::min(seen_, kSeenAfterRestart);
+  until_spread_ = 1;
 }
 
 Change CountDetector::AddAny(uint32_t count) {

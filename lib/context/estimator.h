@@ -22,6 +22,7 @@ struct KeyState {
   // The fit is linear in size, paths are not quite: this class costs 1 / inverse_factor times what the fit says.
   float inverse_factor = 1;
   float samples = 0;
+  float strayed = 0;  // sum of clipped deviations since the factor was last moved
   RatioHistogram ratios;
 };
 
@@ -33,9 +34,9 @@ struct UsualTail {
 
 class Estimator {
  public:
-  static constexpr double kMemory = 256;      // samples
-  static constexpr double kRatioMax = 4;      // beyond, a latency counts as tail
-  static constexpr double kRatioMaxNew = 16;  // the same while there are few samples
+  static constexpr float kMemory = 256;      // samples
+  static constexpr float kRatioMax = 4;      // beyond, a latency counts as tail
+  static constexpr float kRatioMaxNew = 16;  // the same while there are few samples
   static constexpr float kTailGain = 1.0f / 512;
   static constexpr float kVariancePrior = 0.10f;  // of a ratio, before anything is known: a third
 
@@ -79,6 +80,8 @@ class Estimator {
   static constexpr float kTailSamplesTrusted = 1000;
 
   float TailWeight() const { return tail_samples_ / (tail_samples_ + kTailSamplesTrusted); }
+  void MoveFactor(float samples, KeyState* key);
+  void AddTail(float tail);
   void AddFirst(double bytes, double latency_ns);
   void StartOver(Change direction);
 

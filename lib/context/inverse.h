@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 namespace mcp::internal {
 
@@ -17,7 +18,7 @@ inline constexpr std::array<float, kInverseMax + 1> kInverse = [] {
 }();
 
 // Of the whole part of `n`, which is at most kInverseMax.
-inline float InverseOf(float n) { return kInverse[static_cast<size_t>(n)]; }
+inline float InverseOf(float n) { return kInverse[static_cast<size_t>(static_cast<int32_t>(n))]; }
 
 }  // namespace mcp::internal
 
