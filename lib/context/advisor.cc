@@ -11,6 +11,7 @@ namespace mcp::internal {
 namespace {
 
 constexpr uint32_t kDecideEvery = 32;         // samples of a size class, when nothing is new
+constexpr uint32_t kTickEvery = 32;           // transfers
 constexpr uint16_t kDecideAfterProbe = 2;     // what it found may be worth a second look
 constexpr uint32_t kUnsettledTransfers = 40;  // after a change, decisions follow every sample
 constexpr uint32_t kProbeLostAfter = 512;     // transfers: its sample is not waited for any longer
@@ -53,11 +54,13 @@ struct Advisor::Peer {
   bool probe_out = false;
   uint64_t last_probe = 0;
   double probe_budget_ns = 0;
-  double latency_mean_ns = 0;
+  int64_t spent_ns = 0;  // in transfers since the last tick
+  float tails = 0;       // cut off since the last tick
+  float tail_squares = 0;
   float changes = kChangesAtFirst;      // a transfer, lately
   float changes_followed = kFollowMax;  // how many may be, now
-  float tail = 0;                       // mean of what was clipped, over all alternatives
-  uint16_t quarantined = 0;             // rails
+  UsualTail tail;
+  uint16_t quarantined = 0;  // rails
   int64_t quarantine_until_ns[kRails] = {};
   int64_t quarantine_ns[kRails] = {};
 };
@@ -129,21 +132,21 @@ Advice Advisor::AdviseSlowly(uint32_t peer_index, uint64_t bytes, int64_t now_ns
   return {probe, true};
 }
 
-uint32_t Advisor::KeyOf(Peer& peer, uint32_t peer_index, uint8_t alternative, uint32_t size_class) {
-  uint32_t& index = peer.keys[alternative][size_class];
-  if (ABSL_PREDICT_TRUE(index != kNoKey)) return index;
+uint32_t Advisor::MakeKey(Peer& peer, const Sample& sample, uint32_t size_class) {
   Key evicted;
-  const uint32_t fresh = keys_.Insert(peer_index, alternative, static_cast<uint8_t>(size_class), &evicted);
+  const uint32_t index = keys_.Insert(sample.peer, sample.alternative, static_cast<uint8_t>(size_class), &evicted);
   if (evicted.in_use) peers_[evicted.peer]->keys[evicted.alternative][evicted.size_class] = kNoKey;
-  index = fresh;
-  return fresh;
+  peer.keys[sample.alternative][size_class] = index;
+  return index;
 }
 
 void Advisor::Observe(const Sample& sample, int64_t now_ns) {
   Peer& peer = *peers_[sample.peer];
   MCP_ASSERT(sample.alternative < peer.alternative_count);
   const uint32_t size_class = SizeClassOf(sample.bytes);
-  Key& key = keys_.At(KeyOf(peer, sample.peer, sample.alternative, size_class));
+  uint32_t index = peer.keys[sample.alternative][size_class];
+  if (ABSL_PREDICT_FALSE(index == kNoKey)) index = MakeKey(peer, sample, size_class);
+  Key& key = keys_.At(index);
   key.used_lately = true;
   if (ABSL_PREDICT_FALSE(sample.probe)) SettleProbe(peer, sample);
   Estimator& estimator = peer.estimators[sample.alternative];
@@ -152,17 +155,14 @@ void Advisor::Observe(const Sample& sample, int64_t now_ns) {
   const bool restless = peer.changes_followed < 1;
   const Change change = estimator.Add(sample.bytes, sample.latency_ns, sample.retransmits, restless, &key.state);
   peer.last_sample[sample.alternative] = ++peer.transfers;
-  peer.changes -= kChangesGain * peer.changes;
-  peer.changes_followed = std::min(peer.changes_followed + kFollowRate, kFollowMax);
-  peer.tail += kTailGain * (estimator.last_tail() - peer.tail);
-  const auto latency = static_cast<double>(sample.latency_ns);
-  peer.latency_mean_ns += (latency - peer.latency_mean_ns) * (1.0 / 32);
-  peer.probe_budget_ns += latency * options_.probe_share;
-  peer.probe_budget_ns = std::min(peer.probe_budget_ns, peer.latency_mean_ns * kBudgetTransfers);
+  peer.spent_ns += sample.latency_ns;
+  if (ABSL_PREDICT_FALSE(estimator.last_tail() > 0)) {
+    peer.tails += estimator.last_tail();
+    peer.tail_squares += estimator.last_tail() * estimator.last_tail();
+  }
+  if (ABSL_PREDICT_FALSE(peer.transfers % kTickEvery == 0)) Tick(peer, now_ns);
   if (ABSL_PREDICT_FALSE(change != Change::kNone)) OnChange(peer, sample);
-  if (ABSL_PREDICT_FALSE(peer.quarantined != 0)) LiftQuarantines(peer, now_ns);
-
-  Cell& cell = CellOf(sample.peer, sample.bytes);
+  Cell& cell = cells_[size_t{sample.peer} * kSizeClasses + size_class];
   ++cell.since_switch;
   if (cell.until_decision > 0) --cell.until_decision;
   if (peer.unsettled > 0) {
@@ -175,6 +175,21 @@ void Advisor::Observe(const Sample& sample, int64_t now_ns) {
   if (sample.probe) cell.until_decision = kDecideAfterProbe;
 }
 
+// What need not be done for every sample.
+void Advisor::Tick(Peer& peer, int64_t now_ns) {
+  const auto spent = static_cast<double>(peer.spent_ns);
+  // A new path deserves a look at everything: it begins with a full budget.
+  peer.probe_budget_ns += peer.transfers <= kTickEvery ? spent * kBudgetTransfers : spent * options_.probe_share;
+  peer.probe_budget_ns = std::min(peer.probe_budget_ns, spent * (kBudgetTransfers / kTickEvery));
+  peer.changes -= kTickEvery * kChangesGain * peer.changes;
+  peer.changes_followed = std::min(peer.changes_followed + kTickEvery * kFollowRate, kFollowMax);
+  peer.tail.mean += kTailGain * (peer.tails - kTickEvery * peer.tail.mean);
+  peer.tail.square += kTailGain * (peer.tail_squares - kTickEvery * peer.tail.square);
+  peer.spent_ns = 0;
+  peer.tails = peer.tail_squares = 0;
+  if (peer.quarantined != 0) LiftQuarantines(peer, now_ns);
+}
+
 // Charged with what it cost beyond the current choice, not with what was feared.
 void Advisor::SettleProbe(Peer& peer, const Sample& sample) {
   peer.probe_out = false;
@@ -185,8 +200,9 @@ void Advisor::SettleProbe(Peer& peer, const Sample& sample) {
   if (!peer.estimators[sample.alternative].known()) return;
   const double expected = peer.estimators[sample.alternative].CostNs(sample.bytes, nullptr, peer.tail);
   const double surprise = Log2(static_cast<double>(std::max<int64_t>(1, sample.latency_ns)) / std::max(1.0, expected));
-  if (surprise < -kSurprise && peer.unsettled == 0)
+  if (surprise < -kSurprise && peer.unsettled == 0) {
     Unsettle(peer, peer.alternatives[sample.alternative].rails, sample.alternative);
+  }
 }
 
 // What is known of these rails may no longer hold; decisions follow every sample for a while.
@@ -270,7 +286,7 @@ void Advisor::Predict(const Peer& peer, uint64_t bytes, Prediction* predictions)
     const float age_variance = peer.AgeVariance(i);
     prediction.samples = static_cast<float>(estimator.samples());
     prediction.log2_cost = static_cast<float>(Log2(std::max(1.0, estimator.CostNs(bytes, key, peer.tail))));
-    prediction.log2_error = std::sqrt(estimator.Log2ErrorSquared(bytes, key) + age_variance);
+    prediction.log2_error = std::sqrt(estimator.Log2ErrorSquared(bytes, key, peer.tail) + age_variance);
     // Without a deadline nobody asks for the tail of each size class.
     const KeyState* tail_key = training_.deadline.count() > 0 ? key : nullptr;
     prediction.log2_p99 = prediction.log2_cost + estimator.Log2P99OverCost(tail_key);

@@ -112,8 +112,9 @@ class Advisor {
 
   Cell& CellOf(uint32_t peer, uint64_t bytes);
   Advice AdviseSlowly(uint32_t peer, uint64_t bytes, int64_t now_ns);
-  uint32_t KeyOf(Peer& peer, uint32_t peer_index, uint8_t alternative, uint32_t size_class);
+  uint32_t MakeKey(Peer& peer, const Sample& sample, uint32_t size_class);
   void OnChange(Peer& peer, const Sample& sample);
+  void Tick(Peer& peer, int64_t now_ns);
   void SettleProbe(Peer& peer, const Sample& sample);
   void Unsettle(Peer& peer, uint16_t rails, int except);
   void Predict(const Peer& peer, uint64_t bytes, Prediction* predictions) const;

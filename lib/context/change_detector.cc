@@ -1,47 +1,26 @@
 #include "lib/context/change_detector.h"
 
-#include <array>
 #include <cmath>
+
+#include "lib/context/inverse.h"
 
 namespace mcp::internal {
 
-namespace {
-
-// 1 / n: the first samples of an average weigh more.
-constexpr uint32_t kInverses = 132;
-constexpr std::array<float, kInverses + 1> kInverse = [] {
-  std::array<float, kInverses + 1> inverses{};
-  for (uint32_t n = 1; n <= kInverses; ++n) inverses[n] = 1.0f / static_cast<float>(n);
-  return inverses;
-}();
-
-}  // namespace
-
-Change LatencyDetector::Add(float residual) {
-  const float deviation = residual - centre_;
-  const float z = std::clamp(deviation * inverse_spread_, -kClip, kClip);
-  const float gain = seen_ < 60 ? kInverse[++seen_ + 4] : kGain;
-  // Clipping at three spreads loses 3 % of a normal distribution's variance, more of a tailed one: tails are not what
-  // a shift is measured against.
-  const float learned = std::clamp(deviation, -3 * spread_, 3 * spread_);
-  centre_ += gain * learned;
-  variance_ = std::max(kVarianceMin, variance_ + gain * (learned * learned - variance_));
-  if (seen_ < 60 || ++since_spread_ >= kSpreadEvery) UpdateSpread();
-  up_ = std::max(0.0f, up_ + z - kSlack);
-  down_ = std::max(0.0f, down_ - z - kSlack);
-  run_up_ = up_ > 0 ? static_cast<uint16_t>(std::min(run_up_ + 1, 0xffff)) : uint16_t{0};
-  run_down_ = down_ > 0 ? static_cast<uint16_t>(std::min(run_down_ + 1, 0xffff)) : uint16_t{0};
+Change LatencyDetector::Beyond() {
   if (quiet_ > 0) {
     --quiet_;
     return Change::kNone;
   }
-  if (up_ > kAlarm) return Change::kUp;
-  return down_ > kAlarm ? Change::kDown : Change::kNone;
+  return up_ > kAlarm ? Change::kUp : Change::kDown;
 }
 
 // IEEE 754 defines the square root to the last bit.
 void LatencyDetector::UpdateSpread() {
-  since_spread_ = 0;
+  until_spread_ = kSpreadEvery;
+  if (seen_ < kFewSamples) {
+    gain_ = kInverse[++seen_ + 4];
+    until_spread_ = 1;
+  }
   spread_ = std::sqrt(variance_);
   inverse_spread_ = 1.0f / spread_;
 }
@@ -51,13 +30,15 @@ void LatencyDetector::Restart(uint32_t warm_up) {
   up_ = down_ = 0;
   run_up_ = run_down_ = 0;
   quiet_ = warm_up;
-  seen_ = std::min(seen_, 12u);
+  seen_ = std::min(seen_, kSeenAfterRestart);
+  until_spread_ = 1;
 }
 
-Change CountDetector::Add(uint32_t count) {
+Change CountDetector::AddAny(uint32_t count) {
   const auto seen = static_cast<float>(std::min(count, kCountMax));
   up_ = std::max(0.0f, up_ + seen * kLog4 - 3.0f * rate_);
-  down_ = std::max(0.0f, down_ + 0.75f * rate_ - seen * kLog4);
+  // Nothing falls below the floor.
+  down_ = rate_ <= kRateMin ? 0 : std::max(0.0f, down_ + 0.75f * rate_ - seen * kLog4);
   const float gain = seen_ < 124 ? kInverse[++seen_ + 4] : 1.0f / 128;
   rate_ = std::max(kRateMin, rate_ + gain * (seen - rate_));
   if (seen_ < 16) {

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "lib/context/select.h"
+
 namespace mcp::internal {
 
 enum class Change : int8_t { kDown = -1, kNone = 0, kUp = 1 };
@@ -20,23 +22,45 @@ class LatencyDetector {
   static constexpr float kAlarm = 11.0f;   // four samples of a large shift
   static constexpr uint32_t kWarmUp = 12;  // samples before the first alarm
 
-  Change Add(float residual);
+  Change Add(float residual) {
+    const float deviation = residual - centre_;
+    const float z = Between(-kClip, deviation * inverse_spread_, kClip);
+    // Clipping at three spreads loses 3 % of a normal distribution's variance, more of a tailed one: tails are not what
+    // a shift is measured against.
+    const float learned = Between(-3 * spread_, deviation, 3 * spread_);
+    centre_ += gain_ * learned;
+    variance_ = Larger(kVarianceMin, variance_ + gain_ * (learned * learned - variance_));
+    if (--until_spread_ == 0) UpdateSpread();
+    up_ = Larger(0.0f, up_ + (z - kSlack));
+    down_ = Larger(0.0f, down_ - (z + kSlack));
+    // Without branches: which way they would go is noise.
+    run_up_ = (run_up_ + 1) * static_cast<uint32_t>(up_ > 0);
+    run_down_ = (run_down_ + 1) * static_cast<uint32_t>(down_ > 0);
+    if (Larger(up_, down_) <= kAlarm) {
+      quiet_ -= static_cast<uint32_t>(quiet_ > 0);
+      return Change::kNone;
+    }
+    return Beyond();
+  }
 
   float centre() const { return centre_; }
   float variance() const { return variance_; }
+  float spread() const { return spread_; }
   // Samples of the excursion that is going on in this direction; 0: none.
   uint32_t run(Change direction) const { return direction == Change::kUp ? run_up_ : run_down_; }
-  bool calm() const { return up_ == 0 && down_ == 0; }
+  bool calm() const { return Larger(up_, down_) == 0; }
 
   // Forgets the sums, keeps the spread; no alarm before `warm_up` further samples.
   void Restart(uint32_t warm_up);
 
  private:
+  Change Beyond();
   void UpdateSpread();
 
-  static constexpr float kGain = 1.0f / 64;
   static constexpr float kVarianceMin = 0.04f * 0.04f;
 
+  static constexpr uint32_t kFewSamples = 60;  // the first teach faster
+  static constexpr uint32_t kSeenAfterRestart = 12;
   static constexpr uint32_t kSpreadEvery = 8;  // samples: a square root and a division are worth saving
 
   float centre_ = 0;
@@ -45,11 +69,12 @@ class LatencyDetector {
   float inverse_spread_ = 2;
   float up_ = 0;
   float down_ = 0;
-  uint16_t run_up_ = 0;
-  uint16_t run_down_ = 0;
+  uint32_t run_up_ = 0;
+  uint32_t run_down_ = 0;
   uint32_t quiet_ = kWarmUp;  // samples to go before an alarm is possible
   uint32_t seen_ = 0;
-  uint32_t since_spread_ = 0;
+  uint32_t until_spread_ = 1;  // samples
+  float gain_ = 0.2f;          // of the averages
 };
 
 // Over counts per transfer: log-likelihood ratio of a Poisson rate that became four times as high, or a fourth.
@@ -58,11 +83,16 @@ class CountDetector {
   static constexpr float kAlarm = 9.0f;
   static constexpr uint32_t kCountMax = 8;  // that one transfer may weigh
 
-  Change Add(uint32_t count);
+  Change Add(uint32_t count) {
+    if (count == 0 && up_ == 0 && rate_ <= kRateMin) return Change::kNone;  // silence where silence is usual
+    return AddAny(count);
+  }
   float rate() const { return rate_; }
   void Restart();
 
  private:
+  Change AddAny(uint32_t count);
+
   static constexpr float kRateMin = 0.004f;
   static constexpr float kLog4 = 1.3862944f;
 

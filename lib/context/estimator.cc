@@ -3,15 +3,20 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lib/context/inverse.h"
 #include "lib/context/log2.h"
+#include "lib/context/select.h"
 
 namespace mcp::internal {
 namespace {
 
 constexpr float kLog2E = 1.442695f;
-constexpr double kFewSamples = 4;    // so few that a sample may still be anything
-constexpr double kFactorsFrom = 32;  // samples: the line comes first, what bends it after
+constexpr float kFewSamples = 4;  // so few that a sample may still be anything
+constexpr float kTailSamplesFew = 200;
+constexpr float kTailMin = 1e-6f;
+constexpr float kFactorsFrom = 32;  // samples: the line comes first, what bends it after
 constexpr double kSeedBytesMin = 256 << 10;
+constexpr uint32_t kFactorEvery = 4;  // samples
 constexpr float kFactorMemory = 128;
 constexpr float kFactorGainMax = 1.0f / 12;
 constexpr float kFactorLeak = 1.0f / 1024;
@@ -34,29 +39,21 @@ Change Estimator::Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, 
   if (!fit_.seeded()) AddFirst(size, observed);
 
   const double inverse = 1.0 / fit_.At(size);
-  const double ratio = observed * inverse;
-  const auto residual = static_cast<float>(Log2(ratio));
-  const bool few = fit_.samples() < kFewSamples;
-  const double ratio_max = few ? kRatioMaxNew : kRatioMax;
-  const double clipped = std::min(ratio, ratio_max);
-  const auto deviation = static_cast<float>(std::min(clipped, kRatioMax) - 1.0);
-  const auto gain = 1.0f / static_cast<float>(std::min(fit_.samples(), kMemory) + 3.0);
-  variance_ += gain * (deviation * deviation - variance_);
-  last_tail_ = static_cast<float>(ratio - clipped);
-  tail_samples_ = std::min(tail_samples_ + 1.0f, 1.0f / kTailGain);
-  tail_ += std::max(kTailGain, 1.0f / (tail_samples_ + 16.0f)) * (last_tail_ - tail_);
-  fit_.Add(size, clipped, inverse, kMemory);
+  const auto ratio = static_cast<float>(observed * inverse);
+  const float residual = Log2Coarse(ratio);
+  const auto samples = static_cast<float>(fit_.samples());
+  const float clipped = Smaller(ratio, samples < kFewSamples ? kRatioMaxNew : kRatioMax);
+  const float deviation = Smaller(clipped, kRatioMax) - 1.0f;
+  variance_ += InverseOf(Smaller(samples, kMemory) + 3.0f) * (deviation * deviation - variance_);
+  AddTail(ratio - clipped);
+  fit_.Add(size, static_cast<double>(clipped), inverse, kMemory);
   doubt_ *= 0.25f;
   reliability_ += kReliabilityGain * ((retransmits == 0 ? 1.0f : 0.0f) - reliability_);
 
   key->ratios.Add(residual);
-  key->samples = std::min(key->samples + 1.0f, kFactorMemory);
-  if (latency_.calm() && fit_.samples() > kFactorsFrom) {
-    const float factor_gain = std::min(kFactorGainMax, 1.0f / (key->samples + 4.0f));
-    key->inverse_factor *= 1.0f - factor_gain * std::clamp(deviation, -0.5f, 0.5f);
-    key->inverse_factor += kFactorLeak * (1.0f - key->inverse_factor);
-    key->inverse_factor = std::clamp(key->inverse_factor, 0.25f, 4.0f);
-  }
+  key->samples = Smaller(key->samples + 1.0f, kFactorMemory);
+  key->strayed += static_cast<float>(latency_.calm()) * Between(-0.5f, deviation, 0.5f);
+  if (key->ratios.total() % kFactorEvery == 0) MoveFactor(samples, key);
 
   const Change latency_change = latency_.Add(residual);
   const Change count_change = retransmits_.Add(retransmits);
@@ -74,6 +71,23 @@ Change Estimator::Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, 
     Doubt(0.05f);
   }
   return count_change;
+}
+
+// Not for every sample: each would have to wait for the one before.
+void Estimator::MoveFactor(float samples, KeyState* key) {
+  const float gain = samples > kFactorsFrom ? std::min(kFactorGainMax, InverseOf(key->samples + 4.0f)) : 0.0f;
+  const float factor = key->inverse_factor * (1.0f - gain * key->strayed);
+  key->inverse_factor = std::clamp(factor + kFactorEvery * kFactorLeak * (1.0f - factor), 0.25f, 4.0f);
+  key->strayed = 0;
+}
+
+void Estimator::AddTail(float tail) {
+  last_tail_ = tail;
+  tail_samples_ = Smaller(tail_samples_ + 1.0f, 1.0f / kTailGain);
+  if (tail == 0 && tail_ == 0) return;
+  const float gain = tail_samples_ < kTailSamplesFew ? InverseOf(tail_samples_ + 16.0f) : kTailGain;
+  tail_ += gain * (tail - tail_);
+  if (tail_ < kTailMin) tail_ = 0;
 }
 
 void Estimator::AddFirst(double bytes, double latency_ns) {
@@ -99,16 +113,19 @@ void Estimator::StartOver(Change direction) {
   retransmits_.Restart();
 }
 
-float Estimator::Log2ErrorSquared(uint64_t bytes, const KeyState* key) const {
+float Estimator::Log2ErrorSquared(uint64_t bytes, const KeyState* key, const UsualTail& usual) const {
   const auto leverage = static_cast<float>(fit_.Leverage(static_cast<double>(bytes)));
   const float class_variance = kUnseenClassVariance / (1.0f + (key == nullptr ? 0.0f : key->samples));
-  return kLog2E * kLog2E * variance_ * std::min(leverage, kLeverageMax) + doubt_ + class_variance;
+  // How far the alternative's own tail may be off, by chance: few of many make it.
+  const float own = TailWeight() / (1.0f + usual.mean);
+  const float tail_variance = own * own * usual.square / (2.0f * std::max(tail_samples_, 1.0f));
+  return kLog2E * kLog2E * (variance_ * std::min(leverage, kLeverageMax) + tail_variance) + doubt_ + class_variance;
 }
 
 float Estimator::Log2P99OverCost(const KeyState* key) const {
-  const float spread = latency_.centre() + kP99Normal * std::sqrt(latency_.variance());
-  const float ratio = key == nullptr ? spread : key->ratios.Quantile(0.99f, kQuantileSamplesMin, spread);
-  return ratio - static_cast<float>(Log2(1.0 + tail_));
+  const float normal = latency_.centre() + kP99Normal * latency_.spread();
+  if (key == nullptr) return normal;
+  return key->ratios.Quantile(0.99f, kQuantileSamplesMin, normal) - static_cast<float>(Log2(1.0 + tail_));
 }
 
 void Estimator::Age(float log2_variance) {

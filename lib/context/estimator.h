@@ -22,14 +22,21 @@ struct KeyState {
   // The fit is linear in size, paths are not quite: this class costs 1 / inverse_factor times what the fit says.
   float inverse_factor = 1;
   float samples = 0;
+  float strayed = 0;  // sum of clipped deviations since the factor was last moved
   RatioHistogram ratios;
+};
+
+// What is cut off from latencies, over all of a peer's transfers, in units of what was predicted.
+struct UsualTail {
+  float mean = 0;
+  float square = 0;  // mean of the squares
 };
 
 class Estimator {
  public:
-  static constexpr double kMemory = 256;      // samples
-  static constexpr double kRatioMax = 4;      // beyond, a latency counts as tail
-  static constexpr double kRatioMaxNew = 16;  // the same while there are few samples
+  static constexpr float kMemory = 256;      // samples
+  static constexpr float kRatioMax = 4;      // beyond, a latency counts as tail
+  static constexpr float kRatioMaxNew = 16;  // the same while there are few samples
   static constexpr float kTailGain = 1.0f / 512;
   static constexpr float kVariancePrior = 0.10f;  // of a ratio, before anything is known: a third
 
@@ -43,14 +50,14 @@ class Estimator {
   void Seed(double base_ns, double ns_per_byte, double samples) { fit_.Seed(base_ns, ns_per_byte, samples); }
 
   // Expected nanoseconds, tails included. Tails are rare, so an alternative that was used seldom has hardly seen its
-  // own: as far as that goes it is charged with `usual_tail`, that of all the peer's transfers.
-  double CostNs(uint64_t bytes, const KeyState* key, float usual_tail) const {
-    const float weight = tail_samples_ / (tail_samples_ + kTailSamplesTrusted);
-    const double cost = fit_.At(static_cast<double>(bytes)) * (1.0f + usual_tail + weight * (tail_ - usual_tail));
+  // own: as far as that goes it is charged with the usual one.
+  double CostNs(uint64_t bytes, const KeyState* key, const UsualTail& usual) const {
+    const float tail = usual.mean + TailWeight() * (tail_ - usual.mean);
+    const double cost = fit_.At(static_cast<double>(bytes)) * (1.0f + tail);
     return key == nullptr ? cost : cost / key->inverse_factor;
   }
   // Square of the standard error of log2 of the cost, less what age adds.
-  float Log2ErrorSquared(uint64_t bytes, const KeyState* key) const;
+  float Log2ErrorSquared(uint64_t bytes, const KeyState* key, const UsualTail& usual) const;
   // From the histogram of the class if there is one with samples enough, else from the spread. A loop over buckets.
   float Log2P99OverCost(const KeyState* key) const;
   // What the last sample lost by being clipped, in units of the prediction.
@@ -70,8 +77,11 @@ class Estimator {
 
  private:
   static constexpr uint32_t kRecent = 8;
-  static constexpr float kTailSamplesTrusted = 300;
+  static constexpr float kTailSamplesTrusted = 1000;
 
+  float TailWeight() const { return tail_samples_ / (tail_samples_ + kTailSamplesTrusted); }
+  void MoveFactor(float samples, KeyState* key);
+  void AddTail(float tail);
   void AddFirst(double bytes, double latency_ns);
   void StartOver(Change direction);
 

@@ -10,6 +10,7 @@ namespace {
 TEST(Log2, IsCloseToLibmOverEighteenOrdersOfMagnitude) {
   for (double value = 1e-6; value < 1e12; value *= 1.00037) {
     ASSERT_NEAR(Log2(value), std::log2(value), 1e-5) << value;
+    ASSERT_NEAR(Log2Coarse(static_cast<float>(value)), std::log2(value), 1e-3) << value;
     ASSERT_NEAR(Exp2(std::log2(value)) / value, 1.0, 1e-6) << value;
   }
 }

@@ -19,7 +19,7 @@ struct Thresholds {
   float errors;    // standard errors
   uint32_t dwell;  // transfers since the last switch
 };
-constexpr Thresholds kSettled{0.03f, 3.0f, 16};
+constexpr Thresholds kSettled{0.04f, 3.5f, 16};
 constexpr Thresholds kUnsettled{0.05f, 2.0f, 3};
 constexpr float kSamplesMin = 1.2f;      // of an alternative, before it is chosen for its cost
 constexpr float kOptimism = 2.0f;        // standard errors

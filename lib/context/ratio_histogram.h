@@ -3,8 +3,9 @@
 #ifndef MCP_LIB_CONTEXT_RATIO_HISTOGRAM_H_
 #define MCP_LIB_CONTEXT_RATIO_HISTOGRAM_H_
 
-#include <algorithm>
 #include <cstdint>
+
+#include "lib/context/select.h"
 
 namespace mcp::internal {
 
@@ -16,7 +17,7 @@ class RatioHistogram {
   static constexpr uint16_t kFull = 4096;
 
   void Add(float log2_ratio) {
-    const float position = std::clamp((log2_ratio - kLowest) * kPerOctave, 0.0f, static_cast<float>(kBuckets - 1));
+    const float position = Between(0.0f, (log2_ratio - kLowest) * kPerOctave, static_cast<float>(kBuckets - 1));
     ++total_;
     if (++counts_[static_cast<int>(position)] >= kFull) Halve();
   }

@@ -23,7 +23,8 @@ TransferPlan Plan(uint32_t chunks) {
           .chunk_bytes = 1000,
           .window = 16,
           .retry_ns = 1000,
-          .retries_max = 1000};
+          .retries_max = 1000,
+          .overtaken_max = 3};
 }
 
 struct Faults {
@@ -193,6 +194,27 @@ TEST(Protocol, StreamSendsAgainOnlyWhatIsMissing) {
     sent += world.sent();
   }
   EXPECT_LT(static_cast<double>(resent) / static_cast<double>(sent), 0.04) << "one in fifty was lost";
+}
+
+// Chunks on other connections may lawfully overtake one: then only an answer to a question, or the loss of the path,
+// says that it is lost.
+TEST(Protocol, OnAReliablePathOvertakingMeansNothing) {
+  TransferPlan plan = Plan(8);
+  plan.overtaken_max = 0;
+  StreamSender sender(plan, 8);
+  WorkItem item;
+  while (sender.Next(0, &item)) {
+  }
+  Report report{.generation = 1, .first_missing = 0, .arrived_beyond = 0xfe, .credit_end = 8};
+  ASSERT_TRUE(sender.OnReport(report, 0).ok());
+  EXPECT_FALSE(sender.Next(0, &item));
+  sender.OnTimeout(plan.retry_ns);
+  ASSERT_TRUE(sender.Next(plan.retry_ns, &item));
+  EXPECT_EQ(item.kind, WorkKind::kQuery);
+  report.question = item.question;
+  ASSERT_TRUE(sender.OnReport(report, plan.retry_ns).ok());
+  ASSERT_TRUE(sender.Next(plan.retry_ns, &item)) << "it was asked behind the chunk, and the chunk is not there";
+  EXPECT_EQ(item.chunk, 0u);
 }
 
 TEST(Protocol, ASenderThatHearsNothingAsksAndGivesUp) {

@@ -169,7 +169,7 @@ bool StreamSender::Next(int64_t now_ns, WorkItem* item) {
 
 bool StreamSender::IsLost(uint32_t chunk, uint32_t arrived_order, bool answered) const {
   if (answered && order_[chunk] < question_order_) return true;
-  return order_[chunk] + kOvertakenBy <= arrived_order;
+  return plan_.overtaken_max > 0 && order_[chunk] + plan_.overtaken_max <= arrived_order;
 }
 
 }  // namespace mcp::internal

@@ -2,8 +2,8 @@
 //
 // Bulk: every chunk as a silent write, then one commit, which is also the question "what is missing?". What the report
 // says is missing is written again, and committed again.
-// Stream: every chunk with a notification, as far as credit and window allow. Reports free the window; a chunk that was
-// overtaken by three others that were sent later is taken for lost and sent again, alone.
+// Stream: every chunk with a notification, as far as credit and window allow. Reports free the window; where the path
+// may lose chunks, one that was overtaken by several that were sent later is sent again, alone.
 //
 // Both ask when they hear nothing for a while, and give up after `retries_max` questions. After the path was lost they
 // stand still until they are resumed with a new generation and the receiver's report.
@@ -104,8 +104,6 @@ class StreamSender final : public Sender {
   bool Next(int64_t now_ns, WorkItem* item) override;
 
  private:
-  static constexpr uint32_t kOvertakenBy = 3;
-
   bool IsLost(uint32_t chunk, uint32_t arrived_order, bool answered) const override;
   uint32_t InFlight() const { return plan_.chunks() - unsent_.count() - arrived_.count(); }
 };

@@ -21,6 +21,9 @@ struct TransferPlan {
   uint32_t window = 0;       // chunks in flight at most
   int64_t retry_ns = 0;      // without a report for so long, the sender asks
   uint32_t retries_max = 0;  // unanswered questions in a row before the transfer fails
+  // A chunk is taken for lost when so many that were sent after it have arrived. 0: never, for paths that deliver
+  // everything or break (queue pairs, TCP), where chunks on other connections overtake it lawfully.
+  uint32_t overtaken_max = 0;
 
   uint32_t chunks() const { return static_cast<uint32_t>((bytes + chunk_bytes - 1) / chunk_bytes); }
   uint64_t offset(uint32_t chunk) const { return uint64_t{chunk} * chunk_bytes; }

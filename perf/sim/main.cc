@@ -16,7 +16,7 @@ namespace {
 
 struct Options {
   uint32_t transfers = 100'000;
-  uint64_t seed = 1;
+  uint64_t seed = 7;  // not one of those that thresholds were tuned on
   std::string only;
   std::string json;
   std::string commit = "unknown";

@@ -9,6 +9,7 @@ namespace mcp::internal {
 namespace {
 
 constexpr uint32_t kWarmUp = 1000;  // transfers before switches are called needless
+constexpr double kGoodCost = 1.10;  // of the best's
 constexpr uint32_t kReactionWindow = 20;
 constexpr uint32_t kReactionGood = 18;
 constexpr uint32_t kReactionMax = 1000;
@@ -46,7 +47,7 @@ Oracle::Oracle(const Trace& trace) {
 }
 
 bool Oracle::IsGood(size_t step, uint32_t alternative) const {
-  return MeanOf(step, alternative) <= 1.05 * MeanOf(step, best_[step]);
+  return MeanOf(step, alternative) <= kGoodCost * MeanOf(step, best_[step]);
 }
 
 bool Oracle::IsChange(size_t step) const {

@@ -17,7 +17,7 @@ class Oracle {
  public:
   explicit Oracle(const Trace& trace);
   uint32_t Best(size_t step) const { return best_[step]; }
-  // The choice costs at most 5 % more than the best, on average in this state.
+  // The choice costs at most 10 % more than the best, on average in this state.
   bool IsGood(size_t step, uint32_t alternative) const;
   // From this step on another alternative is the best, and what was the best has become at least twice as slow: a
   // contestant that uses it can see it. Otherwise the news is about what it does not use.

@@ -1,0 +1,55 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "lib/context/profile.h"
+#include "tools/mcp_tune/show.h"
+#include "tools/mcp_tune/sweep.h"
+
+namespace mcp::internal {
+namespace {
+
+using ::testing::HasSubstr;
+
+SweepOptions Small() {
+  SweepOptions options;
+  options.gigabits_per_s = {200};
+  options.latencies_us = {5};
+  options.losses = {0, 0.1};
+  return options;
+}
+
+TEST(Sweep, MeasuresWhatTheSimulatorWasToldAndRepeatsItself) {
+  const Profile profile = Sweep(Small());
+  ASSERT_EQ(profile.points.size(), 2u);
+  const ProfileAlternative& bulk = profile.points[0].alternatives[0];
+  // 25 bytes/ns on the link, and all lanes verify at 64: 0.056 ns a byte; a base of three round trips' halves and more.
+  EXPECT_NEAR(bulk.ns_per_byte, 0.056, 0.004);
+  EXPECT_GT(bulk.base_ns, 20'000);
+  EXPECT_LT(bulk.base_ns, 30'000);
+  EXPECT_EQ(FormatProfile(Sweep(Small())), FormatProfile(profile));
+}
+
+TEST(Sweep, ItsProfilesCanBeRead) { EXPECT_TRUE(ParseProfile(FormatProfile(Sweep(Small()))).ok()); }
+
+TEST(Show, MapsTheWinnerOverSizeAndLoss) {
+  const std::string maps = ShowMaps(Sweep(Small()));
+  EXPECT_THAT(maps, HasSubstr("200 Gb/s, 5 us"));
+  const size_t clean = maps.find("\n       0  ");
+  const size_t lossy = maps.find("\n     0.1  ");
+  ASSERT_NE(clean, std::string::npos);
+  ASSERT_NE(lossy, std::string::npos);
+  EXPECT_EQ(maps[clean + 11], 'E') << "1 KiB on a clean path";
+  const std::string clean_row = maps.substr(clean + 1, maps.find('\n', clean + 1) - clean - 1);
+  const std::string lossy_row = maps.substr(lossy + 1, maps.find('\n', lossy + 1) - lossy - 1);
+  EXPECT_EQ(clean_row.substr(clean_row.find_last_not_of(' '), 1), "B") << "64 MiB";
+  EXPECT_EQ(lossy_row.substr(lossy_row.find_last_not_of(' '), 1), "S");
+}
+
+TEST(Show, TellsTheFigures) {
+  EXPECT_THAT(ShowTable(Sweep(Small())), HasSubstr("origin: simulated, 300 transfers a protocol and point, seed 1"));
+}
+
+}  // namespace
+}  // namespace mcp::internal
