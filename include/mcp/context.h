@@ -115,7 +115,7 @@ struct RulesOptions {
 struct PolicyOptions {
   // "model": the cheapest by measured latency, tried with a bounded budget, changed only beyond doubt.
   // "rules": not training: stream; unreliable: replica; fast: bulk; else bulk with a codec.
-  // "fixed": `fixed`, always.
+  // "fixed": `fixed`, always; of its rails those that there are.
   std::string policy = "model";
   RulesOptions rules;
   Alternative fixed;

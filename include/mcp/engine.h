@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "mcp/context.h"
 #include "mcp/export.h"
 #include "mcp/region.h"
 #include "mcp/session.h"
@@ -61,6 +62,15 @@ struct EngineOptions {
   std::vector<std::string> transports;
   TcpOptions tcp;
   VerbsOptions verbs;
+  // How messages too large to be sent eagerly travel. kInvalidArgument names what is wrong with it.
+  PolicyOptions context;
+  // In place of `context`: a policy of the caller's own, which outlives the engine. Null: none.
+  const Policy* policy = nullptr;
+  // What protocols cost on paths like these, as a file that mcp-tune wrote: the prior of new sessions. Empty: none. One
+  // that cannot be read, is of another version or makes no sense is an error, unless `profile_required` is false: then
+  // Fallbacks tells why it is not used.
+  std::string profile;
+  bool profile_required = true;
   // Keys that Region::Export and operations in flight may hold at once.
   uint32_t exported_keys_max = 65536;
 };
@@ -117,6 +127,12 @@ class MCP_EXPORT Engine {
   size_t Progress();
   // For an engine without lanes: blocks until there is something for Progress to do, or the timeout passes.
   void Wait(std::chrono::microseconds timeout);
+
+  // What is known of the moment (mcp/context.h), for decisions from now on.
+  void SetTraining(const TrainingContext& training);
+  // The latest decisions on how messages travel, oldest first, a line each with what was predicted and why. Blocks
+  // until the lanes have answered; must not be called on a lane.
+  absl::StatusOr<std::vector<std::string>> Decisions();
 
   // What could not be had and what is used in its place, with reasons.
   std::vector<Fallback> Fallbacks() const;

@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "mcp/completion.h"
@@ -38,11 +39,20 @@ struct OperationOptions {
   std::chrono::milliseconds timeout{0};
 };
 
+// Bytes [offset, offset + bytes) of the message have arrived.
+using ChunkHandler = absl::AnyInvocable<void(uint64_t offset, uint64_t bytes)>;
+
 struct ReceiveOptions {
   // A message matches when (its tag & tag_mask) == (tag & tag_mask).
   uint64_t tag_mask = ~uint64_t{0};
   // Zero: wait for as long as the session lives (a receive may be posted long before its message).
   std::chrono::milliseconds timeout{0};
+  // Called for parts of the message as they arrive, so that they can be used while the rest is on its way: on the lane
+  // that runs the completion, before it, each byte once, verified where checksums are on. A message that fails later
+  // may have been told in part. Parts are multiples of 64 KiB, but for the last; messages may have 64 GiB.
+  ChunkHandler on_chunk = nullptr;
+  // Each part begins where the one before it ended. Otherwise they come as they arrive.
+  bool chunks_in_order = true;
 };
 
 struct SessionOptions {
@@ -94,6 +104,11 @@ struct SessionStatistics {
   uint64_t retransmitted_tiles = 0;
   uint64_t checksum_failures = 0;
   uint64_t memory_bytes = 0;  // user-space memory held by this session now
+  // Messages too large to be sent eagerly, by the protocol that was chosen for them (mcp/context.h).
+  uint64_t bulk_transfers = 0;
+  uint64_t stream_transfers = 0;
+  uint64_t protocol_switches = 0;  // times that another protocol was chosen for messages of a size
+  uint64_t protocol_probes = 0;    // of the transfers: made to see what the other protocol would have cost
 };
 
 class MCP_EXPORT Session {

@@ -135,11 +135,14 @@ Verdict RulesPolicy::Decide(const Situation& situation) const {
 
 Verdict FixedPolicy::Decide(const Situation& situation) const {
   Verdict verdict;
-  verdict.chosen = Find(situation.predictions, [&](const Prediction& prediction) {
+  const auto same_way = [&](const Prediction& prediction) {
     const Alternative& offered = prediction.alternative;
-    return offered.protocol == alternative_.protocol && offered.codec == alternative_.codec &&
-           offered.rails == alternative_.rails;
+    return offered.protocol == alternative_.protocol && offered.codec == alternative_.codec;
+  };
+  verdict.chosen = Find(situation.predictions, [&](const Prediction& prediction) {
+    return same_way(prediction) && prediction.alternative.rails == alternative_.rails;
   });
+  if (verdict.chosen < 0) verdict.chosen = Find(situation.predictions, same_way);
   verdict.reason = Reason::kForced;
   if (verdict.chosen < 0) {
     verdict.chosen = FirstEligible(situation.predictions);

@@ -24,7 +24,8 @@ class RulesPolicy final : public Policy {
   const RulesOptions options_;
 };
 
-// What the user forces. Where it is not offered, or cannot carry the size, the first that can.
+// What the user forces, on the rails that it names if that is offered, else on others. Where the protocol is not
+// offered, or cannot carry the size, the first that can.
 class FixedPolicy final : public Policy {
  public:
   explicit FixedPolicy(const Alternative& alternative) : alternative_(alternative) {}

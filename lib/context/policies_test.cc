@@ -139,6 +139,9 @@ TEST(FixedPolicy, DoesWhatItIsToldWhereItCan) {
   const FixedPolicy policy{Alternative{.protocol = Protocol::kStream}};
   EXPECT_EQ(policy.Decide(SettledOn(0, predictions)).chosen, 1);
   EXPECT_EQ(policy.Decide(SettledOn(0, predictions)).probe, -1);
+  predictions[1].alternative.rails = 3;
+  EXPECT_EQ(policy.Decide(SettledOn(0, predictions)).chosen, 1)
+      << "it names the protocol; these are the rails there are";
   predictions[1].eligible = false;
   const Verdict verdict = policy.Decide(SettledOn(1, predictions));
   EXPECT_EQ(verdict.chosen, 0);

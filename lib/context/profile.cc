@@ -137,9 +137,9 @@ const ProfilePoint& NearestPoint(const Profile& profile, const PathFigures& path
   const ProfilePoint* nearest = &profile.points.front();
   double nearest_distance = std::numeric_limits<double>::infinity();
   for (const ProfilePoint& point : profile.points) {
-    const double distance = Squared(Log2(point.path.bytes_per_ns / path.bytes_per_ns)) +
-                            Squared(Log2(point.path.latency_ns / path.latency_ns)) +
-                            Squared(Log2(std::max(point.path.loss, kLossNone) / std::max(path.loss, kLossNone)));
+    double distance = Squared(Log2(std::max(point.path.loss, kLossNone) / std::max(path.loss, kLossNone)));
+    if (path.bytes_per_ns > 0) distance += Squared(Log2(point.path.bytes_per_ns / path.bytes_per_ns));
+    if (path.latency_ns > 0) distance += Squared(Log2(point.path.latency_ns / path.latency_ns));
     if (distance >= nearest_distance) continue;
     nearest = &point;
     nearest_distance = distance;
@@ -147,20 +147,31 @@ const ProfilePoint& NearestPoint(const Profile& profile, const PathFigures& path
   return *nearest;
 }
 
+namespace {
+
+// On the same rails if the point has that, else the same way on others; null if neither.
+const ProfileAlternative* FindKnown(const ProfilePoint& point, const Alternative& wanted) {
+  const ProfileAlternative* found = nullptr;
+  for (const ProfileAlternative& known : point.alternatives) {
+    const Alternative& offered = known.alternative;
+    if (offered.protocol != wanted.protocol || offered.codec != wanted.codec || known.samples <= 0) continue;
+    if (offered.rails == wanted.rails) return &known;
+    if (found == nullptr) found = &known;
+  }
+  return found;
+}
+
+}  // namespace
+
 uint32_t SeedFromPoint(const ProfilePoint& point, absl::Span<const Alternative> alternatives, Advisor* advisor,
                        uint32_t peer) {
   uint32_t seeded = 0;
   for (size_t i = 0; i < alternatives.size(); ++i) {
-    for (const ProfileAlternative& known : point.alternatives) {
-      if (known.alternative.protocol != alternatives[i].protocol || known.alternative.rails != alternatives[i].rails ||
-          known.alternative.codec != alternatives[i].codec || known.samples <= 0) {
-        continue;
-      }
-      advisor->Seed(peer, static_cast<uint8_t>(i), known.base_ns, known.ns_per_byte,
-                    std::min(known.samples, Profile::kSeedSamplesMax));
-      ++seeded;
-      break;
-    }
+    const ProfileAlternative* known = FindKnown(point, alternatives[i]);
+    if (known == nullptr) continue;
+    advisor->Seed(peer, static_cast<uint8_t>(i), known->base_ns, known->ns_per_byte,
+                  std::min(known->samples, Profile::kSeedSamplesMax));
+    ++seeded;
   }
   return seeded;
 }

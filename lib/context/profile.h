@@ -53,10 +53,12 @@ std::string FormatProfile(const Profile& profile);
 // kInvalidArgument says which field of which point is wrong, or that it is of another version.
 absl::StatusOr<Profile> ParseProfile(absl::string_view json);
 
-// In logarithms of bandwidth and latency and of loss (where 1e-6 is none). The profile has points.
+// In logarithms of bandwidth and latency and of loss (where 1e-6 is none). A bandwidth or latency of 0 is unknown, and
+// any will do. The profile has points.
 const ProfilePoint& NearestPoint(const Profile& profile, const PathFigures& path);
 
-// Gives each alternative of the peer that the point knows its figures. Returns how many that were.
+// Gives each alternative of the peer that the point knows, on those rails or on others, its figures. Returns how many
+// that were.
 uint32_t SeedFromPoint(const ProfilePoint& point, absl::Span<const Alternative> alternatives, Advisor* advisor,
                        uint32_t peer);
 

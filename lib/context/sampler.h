@@ -4,7 +4,7 @@
 // transfer's protocol. That while is what the bytes in front take at the rail's measured rate, and no more than the
 // time until the last of them completed.
 //
-// One a rail, for one thread. A few nanoseconds a call.
+// One for what shares a path (a rail, or a session's rails), for one thread. A few nanoseconds a call.
 #ifndef MCP_LIB_CONTEXT_SAMPLER_H_
 #define MCP_LIB_CONTEXT_SAMPLER_H_
 
@@ -37,6 +37,12 @@ class Sampler {
     last_completed_ns_ = now_ns;
     const auto busy = static_cast<int64_t>(static_cast<double>(mark.bytes_ahead) * ns_per_byte);
     return std::max<int64_t>(1, now_ns - mark.posted_ns - std::min(waited, busy));
+  }
+
+  // It will give no sample.
+  void Abandon(uint64_t bytes) {
+    MCP_ASSERT(bytes_in_flight_ >= bytes);
+    bytes_in_flight_ -= bytes;
   }
 
   uint64_t bytes_in_flight() const { return bytes_in_flight_; }

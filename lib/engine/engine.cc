@@ -69,6 +69,8 @@ absl::StatusOr<Listener> Engine::Listen(absl::string_view address, const Session
 
 size_t Engine::Progress() { return impl_->Progress(); }
 void Engine::Wait(std::chrono::microseconds timeout) { impl_->Wait(timeout); }
+void Engine::SetTraining(const TrainingContext& training) { impl_->SetTraining(training); }
+absl::StatusOr<std::vector<std::string>> Engine::Decisions() { return impl_->Decisions(); }
 std::vector<Fallback> Engine::Fallbacks() const { return impl_->Fallbacks(); }
 std::string Engine::MetricsText() const { return impl_->MetricsText(); }
 

@@ -63,6 +63,8 @@ absl::StatusOr<std::unique_ptr<Engine>> EngineImpl::Create(const EngineOptions& 
 }
 
 absl::Status EngineImpl::Start() {
+  MCP_RETURN_IF_ERROR(ChoosePolicy());
+  MCP_RETURN_IF_ERROR(LoadProfile());
   if (provider_ == nullptr) MCP_RETURN_IF_ERROR(ChooseProvider());
   MCP_RETURN_IF_ERROR(StartLanes());
   AddMetrics();
@@ -98,6 +100,8 @@ absl::Status EngineImpl::StartLanes() {
     dependencies.regions = regions_.get();
     dependencies.clock = clock_;
     dependencies.logger = logger_;
+    dependencies.policy = policy_;
+    dependencies.profile = profile_.has_value() ? &*profile_ : nullptr;
     dependencies.on_incoming = [this](std::unique_ptr<PendingConnection> pending) { OnIncoming(std::move(pending)); };
     lanes_.push_back(std::make_unique<Lane>(std::move(dependencies)));
   }
@@ -214,6 +218,10 @@ void EngineImpl::AddMetrics() {
   add("mcp_retransmitted_tiles_total", "Tiles that were sent again.", &SessionStatistics::retransmitted_tiles);
   add("mcp_checksum_failures_total", "Frames that arrived damaged.", &SessionStatistics::checksum_failures);
   add("mcp_session_memory_bytes", "User-space memory held by live sessions.", &SessionStatistics::memory_bytes);
+  add("mcp_bulk_transfers_total", "Messages that were sent by bulk.", &SessionStatistics::bulk_transfers);
+  add("mcp_stream_transfers_total", "Messages that were streamed.", &SessionStatistics::stream_transfers);
+  add("mcp_protocol_switches_total", "Times that another protocol was chosen.", &SessionStatistics::protocol_switches);
+  add("mcp_protocol_probes_total", "Messages that tried the other protocol.", &SessionStatistics::protocol_probes);
   registry_.AddGaugeReader("mcp_sessions", "Live sessions.", [this] {
     const std::lock_guard<std::mutex> lock(mutex_);
     return static_cast<int64_t>(sessions_.size());

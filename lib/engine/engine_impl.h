@@ -24,6 +24,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
+#include "lib/context/profile.h"
 #include "lib/engine/lane_thread.h"
 #include "lib/engine/memlock_registrar.h"
 #include "lib/memory/region_impl.h"
@@ -71,6 +72,8 @@ class EngineImpl final : public SessionHost, public RegionImpl::Owner {
 
   size_t Progress();
   void Wait(std::chrono::microseconds timeout);
+  void SetTraining(const TrainingContext& training);
+  absl::StatusOr<std::vector<std::string>> Decisions();
   std::string MetricsText() const;
 
   // SessionHost.
@@ -91,6 +94,8 @@ class EngineImpl final : public SessionHost, public RegionImpl::Owner {
 
   absl::Status Start();
   absl::Status ChooseProvider();
+  absl::Status ChoosePolicy();
+  absl::Status LoadProfile();
   absl::Status StartLanes();
   void AddMetrics();
 
@@ -121,6 +126,9 @@ class EngineImpl final : public SessionHost, public RegionImpl::Owner {
   std::unique_ptr<TransportProvider> own_provider_;
   TransportProvider* provider_;
   std::vector<Fallback> start_fallbacks_;
+  std::unique_ptr<Policy> own_policy_;
+  const Policy* policy_ = nullptr;
+  std::optional<Profile> profile_;
   Random random_;  // guarded by mutex_ once the engine runs
   uint64_t engine_id_;
   std::unique_ptr<RegionTable> regions_;

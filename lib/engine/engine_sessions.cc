@@ -46,6 +46,10 @@ void AddStatistics(const SessionStatistics& part, SessionStatistics* total) {
   total->retransmitted_tiles += part.retransmitted_tiles;
   total->checksum_failures += part.checksum_failures;
   total->memory_bytes += part.memory_bytes;
+  total->bulk_transfers += part.bulk_transfers;
+  total->stream_transfers += part.stream_transfers;
+  total->protocol_switches += part.protocol_switches;
+  total->protocol_probes += part.protocol_probes;
 }
 
 uint16_t EngineImpl::RailsFor(const SessionOptions& options) const {

@@ -81,7 +81,7 @@ absl::StatusOr<OperationId> Session::Send(uint64_t tag, Slice local, Completion 
 
 absl::StatusOr<OperationId> Session::Receive(uint64_t tag, Slice local, Completion completion, ReceiveOptions options) {
   if (absl::Status checked = CheckSlice(local); !checked.ok()) return checked;
-  return impl_->Receive(tag, LocalOf(local), std::move(completion), options);
+  return impl_->Receive(tag, LocalOf(local), std::move(completion), std::move(options));
 }
 
 absl::Status Session::Cancel(OperationId operation) { return impl_->Cancel(operation); }

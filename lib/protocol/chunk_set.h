@@ -1,4 +1,4 @@
-// A set of a transfer's chunks, by index. A bitmap: allocated once a transfer, a word for 64 chunks.
+// A set of a transfer's chunks, by index. A bitmap, a word for 64 chunks; memory is kept from one transfer to the next.
 #ifndef MCP_LIB_PROTOCOL_CHUNK_SET_H_
 #define MCP_LIB_PROTOCOL_CHUNK_SET_H_
 
@@ -12,9 +12,14 @@ namespace mcp::internal {
 
 class ChunkSet {
  public:
-  ChunkSet(uint32_t size, bool full) : size_(size), count_(full ? size : 0), words_((size + 63) / 64) {
-    if (!full) return;
-    for (uint32_t i = 0; i < size; ++i) words_[i / 64] |= uint64_t{1} << i % 64;
+  ChunkSet() = default;
+  ChunkSet(uint32_t size, bool full) { Reset(size, full); }
+
+  void Reset(uint32_t size, bool full) {
+    size_ = size;
+    count_ = full ? size : 0;
+    words_.assign((size + 63) / 64, full ? ~uint64_t{0} : 0);
+    if (full && size % 64 != 0) words_.back() = (uint64_t{1} << size % 64) - 1;
   }
 
   uint32_t size() const { return size_; }
@@ -65,8 +70,8 @@ class ChunkSet {
     return size_;
   }
 
-  uint32_t size_;
-  uint32_t count_;
+  uint32_t size_ = 0;
+  uint32_t count_ = 0;
   std::vector<uint64_t> words_;
 };
 

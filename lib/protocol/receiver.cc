@@ -119,8 +119,12 @@ absl::Status StreamReceiver::OnChunk(uint32_t generation, uint32_t chunk, bool i
     report_ = true;  // its absence will be seen by what follows it
     return absl::OkStatus();
   }
-  if (arrived_.Add(chunk)) undelivered_.Add(chunk);
-  const bool gap = arrived_.count() != arrived_.NextMissing(0);
+  if (arrived_.Add(chunk)) {
+    undelivered_.Add(chunk);
+    undelivered_from_ = std::min(undelivered_from_, chunk);
+  }
+  first_missing_ = arrived_.NextMissing(first_missing_);
+  const bool gap = arrived_.count() != first_missing_;
   if (++unreported_ >= kReportEvery || gap || arrived_.full()) report_ = true;
   return absl::OkStatus();
 }
@@ -134,9 +138,10 @@ absl::Status StreamReceiver::OnQuery(uint32_t generation, uint32_t question) {
 }
 
 bool StreamReceiver::NextToDeliver(uint32_t* chunk) {
-  const uint32_t next = undelivered_.Next(0);
+  const uint32_t next = undelivered_.Next(undelivered_from_);
   if (next >= undelivered_.size() || (in_order_ && next != delivered_)) return false;
   undelivered_.Remove(next);
+  undelivered_from_ = next + 1;
   *chunk = next;
   if (++delivered_ == plan_.chunks()) Move(kStreamTable, &state_, E::kComplete);
   // The sender may be waiting for this credit.

@@ -87,6 +87,8 @@ class StreamReceiver {
   ReceiverState state_ = ReceiverState::kOpen;
   ChunkSet arrived_;
   ChunkSet undelivered_;
+  uint32_t first_missing_ = 0;     // every chunk below has arrived
+  uint32_t undelivered_from_ = 0;  // none below waits for the user
   uint32_t delivered_ = 0;
   uint32_t question_ = 0;
   uint32_t unreported_ = 0;

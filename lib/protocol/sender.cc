@@ -24,9 +24,19 @@ constexpr Transition<S, E> kTable[] = {
 
 }  // namespace
 
-Sender::Sender(const TransferPlan& plan)
-    : plan_(plan), unsent_(plan.chunks(), true), arrived_(plan.chunks(), false), order_(plan.chunks(), 0) {
+void Sender::Begin(const TransferPlan& plan) {
   MCP_ASSERT(CheckPlan(plan).ok());
+  plan_ = plan;
+  state_ = S::kSending;
+  unsent_.Reset(plan.chunks(), true);
+  arrived_.Reset(plan.chunks(), false);
+  order_.assign(plan.chunks(), 0);
+  next_order_ = 1;
+  question_ = question_order_ = answered_ = credit_end_ = 0;
+  ask_ = false;
+  deadline_ns_ = kNever;
+  unanswered_ = 0;
+  chunks_resent_ = 0;
 }
 
 bool Sender::Happen(SenderEvent event) {
@@ -51,6 +61,16 @@ WorkItem Sender::Ask(WorkKind kind, int64_t now_ns) {
   question_order_ = next_order_;
   deadline_ns_ = now_ns + plan_.retry_ns;
   return {.kind = kind, .generation = plan_.generation, .question = ++question_};
+}
+
+void Sender::OnArrived(uint32_t chunk, int64_t now_ns) {
+  if (state_ != S::kSending && state_ != S::kWaiting) return;
+  MCP_ASSERT(order_[chunk] != 0);
+  arrived_.Add(chunk);
+  unsent_.Remove(chunk);
+  unanswered_ = 0;
+  deadline_ns_ = now_ns + plan_.retry_ns;
+  if (arrived_.full()) Happen(E::kComplete);
 }
 
 absl::Status Sender::OnReport(const Report& report, int64_t now_ns) {
@@ -151,7 +171,10 @@ bool BulkSender::IsLost(uint32_t chunk, uint32_t, bool answered) const {
   return answered && order_[chunk] < question_order_;
 }
 
-StreamSender::StreamSender(const TransferPlan& plan, uint32_t credit_end) : Sender(plan) { credit_end_ = credit_end; }
+void StreamSender::Begin(const TransferPlan& plan, uint32_t credit_end) {
+  Sender::Begin(plan);
+  credit_end_ = credit_end;
+}
 
 bool StreamSender::Next(int64_t now_ns, WorkItem* item) {
   if (state_ != S::kSending && state_ != S::kWaiting) return false;

@@ -11,7 +11,8 @@
 //   while (sender.Next(now, &item)) Post(item);      after every event, and when the transport has room again
 //   sender.OnReport(report, now); sender.OnTimeout(now); sender.OnPathLost(); sender.Resume(...)
 //
-// One a transfer, for one thread. Memory is taken when it is made: two bits and four bytes a chunk.
+// One a transfer at a time, for one thread. Memory is taken when it begins, two bits and four bytes a chunk, and kept
+// for the next transfer.
 #ifndef MCP_LIB_PROTOCOL_SENDER_H_
 #define MCP_LIB_PROTOCOL_SENDER_H_
 
@@ -41,6 +42,8 @@ class Sender {
   // What to post next; false when there is nothing to post now.
   virtual bool Next(int64_t now_ns, WorkItem* item) = 0;
 
+  // On a rail that acknowledges each chunk itself, once it is there and whole: that one has arrived.
+  void OnArrived(uint32_t chunk, int64_t now_ns);
   // kInvalidArgument: the report names what cannot be (the peer broke the protocol).
   absl::Status OnReport(const Report& report, int64_t now_ns);
   void OnTimeout(int64_t now_ns);
@@ -58,7 +61,9 @@ class Sender {
   static constexpr int64_t kNever = INT64_MAX;
 
  protected:
-  Sender(const TransferPlan& plan);
+  Sender() = default;
+  explicit Sender(const TransferPlan& plan) { Begin(plan); }
+  void Begin(const TransferPlan& plan);
 
   // Takes a chunk from those that are left to be sent.
   WorkItem Take(uint32_t chunk, WorkKind kind);
@@ -99,8 +104,11 @@ class BulkSender final : public Sender {
 
 class StreamSender final : public Sender {
  public:
+  // To be begun before anything else is asked of it.
+  StreamSender() = default;
+  StreamSender(const TransferPlan& plan, uint32_t credit_end) { Begin(plan, credit_end); }
   // `credit_end`: what the receiver lets through before its first report.
-  StreamSender(const TransferPlan& plan, uint32_t credit_end);
+  void Begin(const TransferPlan& plan, uint32_t credit_end);
   bool Next(int64_t now_ns, WorkItem* item) override;
 
  private:

@@ -9,9 +9,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "absl/status/status.h"
 #include "lib/memory/region_impl.h"
+#include "lib/session/chunk_delivery.h"
 #include "mcp/completion.h"
 
 namespace mcp::internal {
@@ -37,6 +39,7 @@ struct Landing {
   bool withdrawn = false;
   uint16_t abandons = 0;
   Completion completion;
+  std::unique_ptr<ChunkDelivery> chunks;  // where the receiver wants parts as they come: home's lane only
 };
 
 // Doubly linked, since landings end in any order.

@@ -22,7 +22,8 @@ Lane::Lane(Dependencies dependencies)
       regions_(dependencies.regions),
       clock_(dependencies.clock),
       logger_(dependencies.logger),
-      on_incoming_(std::move(dependencies.on_incoming)) {
+      on_incoming_(std::move(dependencies.on_incoming)),
+      context_(dependencies.policy, dependencies.profile, dependencies.logger) {
   now_ns_ = clock_->NowNs();
   next_tick_ns_ = now_ns_;
 }

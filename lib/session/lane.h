@@ -20,8 +20,11 @@
 #include "lib/base/log.h"
 #include "lib/base/mpsc_queue.h"
 #include "lib/memory/region_table.h"
+#include "lib/session/chunk_delivery.h"
 #include "lib/session/landing.h"
+#include "lib/session/lane_context.h"
 #include "lib/session/operation.h"
+#include "lib/session/stream.h"
 #include "lib/transport/transport.h"
 
 namespace mcp::internal {
@@ -32,12 +35,16 @@ class SessionImpl;
 // Work that crosses to a lane by value: no allocation.
 struct Submission {
   enum class Kind : uint8_t {
-    kWrite,        // put: post to `rail`
-    kGet,          // get by `rail`
-    kSend,         // send, on the session's home lane
-    kReceive,      // receive, on the session's home lane
-    kPart,         // `transfer`'s tiles [local, local + length) by `rail`
-    kLandingDone,  // the last byte of `landing` came on another lane
+    kWrite,    // put: post to `rail`
+    kGet,      // get by `rail`
+    kSend,     // send, on the session's home lane
+    kReceive,  // receive, on the session's home lane
+    kPart,     // `transfer`'s tiles [local, local + length) by `rail`
+    // To the home lane:
+    kLandingDone,   // the last byte of `landing` came on another lane
+    kLandingChunk,  // bytes [offset, offset + length) of `landing` did, and its receiver wants to know
+    kChunkDone,     // the chunk at `offset` of a streamed transfer has ended, on `rail`
+    kTransferDone,  // the last part of `transfer` has
   };
   Kind kind = Kind::kWrite;
   bool eager = false;
@@ -55,6 +62,7 @@ struct Submission {
   OperationId id = 0;
   int64_t deadline_ns = 0;
   Completion completion;
+  std::unique_ptr<ChunkDelivery> chunks;  // of a receive
 };
 
 class Lane {
@@ -65,6 +73,8 @@ class Lane {
     RegionTable* regions = nullptr;
     Clock* clock = nullptr;
     Logger* logger = nullptr;
+    const Policy* policy = nullptr;
+    const Profile* profile = nullptr;  // null: none
     // Gets the peers that ask to be accepted.
     absl::AnyInvocable<void(std::unique_ptr<PendingConnection>)> on_incoming;
   };
@@ -113,6 +123,8 @@ class Lane {
   Pool<Operation>& operations() { return operations_; }
   SharedPool<Transfer>& transfers() { return transfers_; }
   Pool<Landing>& landings() { return landings_; }
+  Pool<Stream>& streams() { return streams_; }
+  LaneContext& context() { return context_; }
 
   void AddRailOnLane(Rail* rail);
   void RemoveRailOnLane(Rail* rail);
@@ -128,6 +140,7 @@ class Lane {
     uint64_t bytes = 0;
     uint64_t tag = 0;
     OperationId id = 0;
+    std::unique_ptr<ChunkDelivery> chunks = nullptr;  // of a receive whose message came whole
   };
   void CompleteLaterOnLane(Ended ended) { ended_.push_back(std::move(ended)); }
   // The rail goes away: forget what was noted about it.
@@ -168,6 +181,8 @@ class Lane {
   Pool<Operation> operations_;
   SharedPool<Transfer> transfers_;
   Pool<Landing> landings_;
+  Pool<Stream> streams_;
+  LaneContext context_;
   std::vector<Rail*> rails_;
   std::vector<Rail*> dirty_;
   std::vector<Rail*> flushing_;

@@ -14,6 +14,7 @@
 #include <memory>
 
 #include "lib/memory/region_impl.h"
+#include "lib/session/chunk_delivery.h"
 #include "lib/session/operation.h"
 #include "mcp/completion.h"
 
@@ -31,6 +32,7 @@ struct PostedReceive {
   OperationId id = 0;
   int64_t deadline_ns = 0;
   Completion completion;
+  std::unique_ptr<ChunkDelivery> chunks;
 
   bool Accepts(uint64_t message_tag) const { return ((message_tag ^ tag) & tag_mask) == 0; }
 };

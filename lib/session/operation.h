@@ -13,11 +13,13 @@
 
 #include "lib/base/assert.h"
 #include "lib/memory/region_impl.h"
+#include "lib/session/path_choice.h"
 #include "lib/wire/frame.h"
 #include "mcp/completion.h"
 
 namespace mcp::internal {
 
+struct Stream;
 struct Transfer;
 // One frame to be sent and acknowledged, or a run of tiles that is cut into frames as the window allows.
 struct Operation {
@@ -124,12 +126,20 @@ struct Transfer {
   Transfer* next = nullptr;              // in the pool
   SharedPool<Transfer>* pool = nullptr;  // that it came from
   std::atomic<uint64_t> bytes_left{0};
-  std::atomic<int> failed{0};  // an absl::StatusCode; the first failure wins
+  std::atomic<int> failed{0};  // an absl::StatusCode
   uint64_t length = 0;
   RegionImpl* region = nullptr;
   uint32_t source_slot = Operation::kNoSlot;
   OperationId id = 0;
   Completion completion;
+  TransferChoice choice;     // of a message; it ends on the session's home lane
+  Stream* stream = nullptr;  // where it is streamed: home lane only, but for the comparison with null
+
+  // The first failure wins.
+  void Fail(absl::StatusCode code) {
+    int none = 0;
+    failed.compare_exchange_strong(none, static_cast<int>(code), std::memory_order_acq_rel);
+  }
 };
 
 // Free list that grows by slabs and never shrinks: no allocation once it has seen its peak. What goes back to another

@@ -111,6 +111,7 @@ int64_t Rail::OnTick() {
   if (state_ != State::kUp) return next;
   counters_.memory_bytes.store(MemoryBytes(), std::memory_order_relaxed);
   MeasureSilence();
+  if (now - path_asked_ns_ >= kPathEveryNs) AskPathOnLane();
   if (silent_ns_ >= patience) {
     session_.Fail(session_.Error(absl::StatusCode::kUnavailable, *this,
                                  absl::StrCat("no sign of life for ", silent_ns_ / kNsPerMs, " ms (peer_timeout is ",
@@ -133,6 +134,14 @@ void Rail::MeasureSilence() {
   if (last_heard_ns_ >= last_tick_ns_) silent_ns_ = 0;
   silent_ns_ += std::min(since_ns, session_.peer_timeout_ns() / 2);
   last_tick_ns_ = now;
+}
+
+PathStatistics Rail::AskPathOnLane() {
+  if (state_ != State::kUp) return {};
+  path_asked_ns_ = lane_.now_ns();
+  const PathStatistics path = lane_.transport().Statistics(connection_);
+  counters_.path_retransmits.store(path.retransmits, std::memory_order_relaxed);
+  return path;
 }
 
 // Unlike an acknowledgement it does not overtake: when it arrives, what was posted before it has arrived or is lost.

@@ -39,6 +39,8 @@ inline constexpr uint32_t kFramesInFlightMax = 8192;
 inline constexpr int64_t kProbeAfterNs = 200'000'000;
 // Deadlines are looked at this often, so an operation may overstay its own by as much.
 inline constexpr int64_t kDeadlineTickNs = 5'000'000;
+// The transport is asked this often what it knows of the path: off the data path, since it may take a system call.
+inline constexpr int64_t kPathEveryNs = 100'000'000;
 // Times that one frame is sent again because its payload arrived damaged.
 inline constexpr uint8_t kResendsMax = 16;
 
@@ -51,7 +53,8 @@ struct RailCounters {
   std::atomic<uint64_t> wire_bytes_sent{0};
   std::atomic<uint64_t> retransmitted_tiles{0};
   std::atomic<uint64_t> checksum_failures{0};
-  std::atomic<uint64_t> memory_bytes{0};  // held by the rail, as of its last tick
+  std::atomic<uint64_t> path_retransmits{0};  // by the transport's own reckoning, as of kPathEveryNs ago
+  std::atomic<uint64_t> memory_bytes{0};      // held by the rail, as of its last tick
 
   static void Add(std::atomic<uint64_t>& counter, uint64_t amount) {
     counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
@@ -137,6 +140,8 @@ class Rail {
   bool WasRevoked(uint64_t key) const { return std::find(revoked_.begin(), revoked_.end(), key) != revoked_.end(); }
 
   RailDescription DescribeOnLane() const;
+  // Nothing but zeros while the rail is not up.
+  PathStatistics AskPathOnLane();
 
   bool dirty = false;  // the lane's
 
@@ -214,6 +219,7 @@ class Rail {
   uint32_t damaged_headers_ = 0;   // in a row
   uint32_t damaged_payloads_ = 0;  // in a row
   int64_t probe_sent_ns_ = 0;
+  int64_t path_asked_ns_ = 0;
 
   LandingList landings_;
   static constexpr size_t kRevokedMax = 64;

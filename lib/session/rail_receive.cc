@@ -205,7 +205,7 @@ bool Rail::OnTile(const Frame& frame, const Event& event) {
     MarkDamaged(frame, frame.payload_bytes);
     return false;
   }
-  return session_.OnLanded(*this, static_cast<Landing*>(resolved.owner), resolved.slot, frame.put.key,
+  return session_.OnLanded(*this, static_cast<Landing*>(resolved.owner), resolved.slot, frame.put.key, frame.put.offset,
                            frame.payload_bytes);
 }
 

@@ -24,6 +24,7 @@
 #include "lib/session/grant_table.h"
 #include "lib/session/lane.h"
 #include "lib/session/matcher.h"
+#include "lib/session/path_choice.h"
 #include "lib/session/rail.h"
 #include "lib/wire/hello.h"
 #include "mcp/session.h"
@@ -112,7 +113,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // loses its session, since its put must not complete as if it had arrived. False: it has.
   bool OnStale(Rail& rail, const Frame& frame);
   // The landing's slot is pinned; this unpins it.
-  bool OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t key, uint64_t bytes);
+  bool OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t key, uint64_t offset, uint64_t bytes);
   // Frames whose order counts.
   void OnOrdered(Rail& rail, const Frame& frame, const std::byte* payload);
   void OnCredit(Rail& rail, uint64_t credit);
@@ -136,9 +137,11 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   int64_t DeadlineOf(std::chrono::milliseconds timeout) const;
   absl::StatusOr<OperationId> OneSided(Submission::Kind kind, Local local, const Remote& remote,
                                        Completion&& completion, OperationOptions options);
-  absl::StatusOr<OperationId> TwoSided(Submission::Kind kind, uint64_t tag, uint64_t tag_mask, Local local,
-                                       Completion&& completion, std::chrono::milliseconds timeout);
+  absl::StatusOr<OperationId> TwoSided(Submission& submission, uint64_t tag, Local local, Completion&& completion,
+                                       std::chrono::milliseconds timeout);
   absl::StatusOr<OperationId> Submit(Submission& submission);
+  // What lanes tell each other: it reaches a session that has ended, too.
+  static bool TakeNotice(Submission& submission);
   uint32_t NextRailIndex();
 
   // One-sided work, on the rail's lane.
@@ -147,8 +150,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void OnGet(Rail& rail, const Frame& frame);
   // Sends the operation's payload to (key, offset) at the peer, over one rail or striped over all.
   void StartWrite(Rail& rail, Operation* operation);
-  void Stripe(Rail& rail, Operation* operation);
-  Transfer* MakeTransfer(Lane& lane, Operation* operation);
+  // Whether so long a transfer goes by all rails.
+  bool Spreads(const Rail& rail, uint64_t length) const;
   struct Part {
     Transfer* transfer = nullptr;
     const std::byte* local = nullptr;
@@ -156,16 +159,20 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
     Remote remote;
     int64_t deadline_ns = 0;
   };
-  void SubmitPart(Rail& carrier, Part part);
+  // Turns the operation into a transfer, which its parts complete: all of it as one part.
+  Part MakeTransfer(Lane& lane, Operation* operation);
+  // In fixed shares, the first by `first`.
+  void Spread(Rail& first, Part part);
+  void SubmitPart(Rail& carrier, const Part& part);
   void EnqueuePart(Rail& rail, const Part& part);
-  // The operation as the only part of a transfer, by a rail of another lane.
-  void SendWhole(Rail& carrier, Operation* operation);
-  void FinishPart(Rail& rail, Transfer* transfer, uint64_t bytes, const absl::Status& status);
+  // Bytes [offset, offset + bytes) at the peer.
+  void FinishPart(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes, const absl::Status& status);
+  void FinishTransfer(Rail& rail, Transfer* transfer);
+  bool TakeLanded(Rail& rail, Landing* landing, uint64_t offset, uint64_t bytes);
 
   // Messages, on the home lane.
   void StartSend(Submission& submission);
   void StartReceive(Submission& submission);
-  void StartMatched(Operation* operation);
   bool HoldUnexpected(uint64_t cost);
   bool CreditAllows(const Operation& operation) const;
   void SpendCredit(Operation* operation);
@@ -184,6 +191,18 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   bool CancelOnHome(OperationId id, const absl::Status& status);
   void ExpireOnHome();
   void WithdrawSend(uint64_t transfer, const absl::Status& status);
+
+  // Messages that were matched, on the home lane.
+  void StartMatched(Operation* operation);
+  void StartStream(const Part& whole);
+  Rail* RailWithRoom(const Stream& stream);
+  void PumpStream(Stream* stream);
+  void OnChunkDone(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes);
+  void StopStream(Stream* stream, absl::StatusCode code);
+  // The chunks that are on its rails are these' to cancel.
+  void StopStreamOf(OperationId id);
+  void FinishStream(Stream* stream);
+  uint64_t Retransmits() const;
 
   // Opening and the end.
   void ConnectRail(Rail& rail);
@@ -237,6 +256,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   Matcher matcher_;
   OperationList waiting_for_credit_;
   GrantTable granting_;
+  PathChoice choice_;
+  std::vector<Stream*> streams_;
   uint64_t credit_spent_ = 0;     // cost of the messages sent
   uint64_t credit_returned_ = 0;  // what the peer says it has matched of that
   uint64_t matched_ = 0;          // cost of the peer's messages that were matched here

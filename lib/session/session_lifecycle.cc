@@ -25,7 +25,8 @@ SessionImpl::SessionImpl(SessionHost& host, const SessionOptions& options, uint3
       peer_timeout_ns_(options.peer_timeout.count() * kNsPerMs),
       outstanding_max_per_rail_(std::max<uint32_t>(1, options.outstanding_max / rails)),
       eager_bytes_max_(std::min<uint64_t>(home_lane_.transport().info().eager_bytes_max,
-                                          home_lane_.transport().info().message_bytes_max - kFrameHeaderBytesMax)) {
+                                          home_lane_.transport().info().message_bytes_max - kFrameHeaderBytesMax)),
+      choice_(&home_lane_.context()) {
   rails_.reserve(rails);
   for (uint16_t i = 0; i < rails; ++i) {
     rails_.push_back(std::make_unique<Rail>(*this, i, host.lane((home_lane + i) % host.lane_count())));
@@ -198,6 +199,7 @@ void SessionImpl::FinishWhenUnused() {
 
 void SessionImpl::Finish() {
   const absl::Status why = status();
+  choice_.Leave();
   EndHandler handler;
   OpenCallback opened;
   std::vector<Completion> closers;
@@ -319,7 +321,23 @@ SessionStatistics SessionImpl::Statistics() const {
     statistics.checksum_failures += counters.checksum_failures.load(std::memory_order_relaxed);
     statistics.memory_bytes += counters.memory_bytes.load(std::memory_order_relaxed);
   }
+  const ProtocolTally tally = choice_.tally();
+  statistics.bulk_transfers = tally.bulk;
+  statistics.stream_transfers = tally.stream;
+  statistics.protocol_switches = tally.switches;
+  statistics.protocol_probes = tally.probes;
   return statistics;
+}
+
+// By this side's rails, and by what carries them as far as that tells.
+uint64_t SessionImpl::Retransmits() const {
+  uint64_t retransmits = 0;
+  for (const auto& rail : rails_) {
+    const RailCounters& counters = rail->counters();
+    retransmits += counters.retransmitted_tiles.load(std::memory_order_relaxed) +
+                   counters.path_retransmits.load(std::memory_order_relaxed);
+  }
+  return retransmits;
 }
 
 }  // namespace mcp::internal

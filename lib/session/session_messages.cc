@@ -167,6 +167,7 @@ void SessionImpl::StartReceive(Submission& submission) {
   receive->id = submission.id;
   receive->deadline_ns = submission.deadline_ns;
   receive->completion = std::move(submission.completion);
+  receive->chunks = std::move(submission.chunks);
   UnexpectedMessage* message = matcher_.Find(receive->tag, receive->tag_mask);
   if (message == nullptr) {
     if (receive->deadline_ns != 0) {
@@ -192,24 +193,30 @@ void SessionImpl::StartReceive(Submission& submission) {
 // Completions of receives run later in the round: a receive that is posted inside one may match at once, and so on.
 void SessionImpl::FinishReceive(PostedReceive* receive, absl::Status status, uint64_t bytes, uint64_t tag) {
   if (receive->region != nullptr) receive->region->Unreference(home_lane_.shard());
-  home_lane_.CompleteLaterOnLane({&home(), std::move(receive->completion), std::move(status), bytes, tag, receive->id});
+  home_lane_.CompleteLaterOnLane({&home(), std::move(receive->completion), std::move(status), bytes, tag, receive->id,
+                                  std::move(receive->chunks)});
   matcher_.Release(receive);
 }
 
 void SessionImpl::Grant(PostedReceive* receive, uint64_t tag, uint64_t length, uint64_t transfer) {
   Operation* grant = home().NewFrame(FrameType::kGrant);
   grant->words[0] = transfer;
-  grant->words[2] = receive->length;
-  if (length > receive->length) {
+  const uint64_t limit =
+      receive->chunks == nullptr ? receive->length : std::min(receive->length, ChunkDelivery::kMessageBytesMax);
+  grant->words[2] = limit;
+  if (length > limit) {
     home().EnqueueOnLane(grant);
-    return FinishReceive(receive, TooLong(length, receive->length), 0, tag);
+    return FinishReceive(receive, TooLong(length, limit), 0, tag);
   }
   Landing* landing = home_lane_.landings().Get();
   // Before the key is there for other lanes to resolve: what these read of a landing.
   landing->home = &home();
   landing->bytes_left.store(length, std::memory_order_relaxed);
+  landing->chunks = std::move(receive->chunks);
+  if (landing->chunks != nullptr) landing->chunks->Begin(length);
   const absl::StatusOr<uint64_t> key = home_lane_.regions().Insert(receive->local, length, kAccessRemoteWrite, landing);
   if (!key.ok()) {
+    landing->chunks.reset();
     home_lane_.landings().Return(landing);
     home().EnqueueOnLane(grant);
     return FinishReceive(receive, key.status(), 0, tag);
@@ -254,13 +261,6 @@ void SessionImpl::OnGrant(const Frame& frame) {
   operation->words[1] = 0;
   StoreWindow(LoadWindow(frame.grant.window), operation->words + kFrameWindowWord);
   StartMatched(operation);
-}
-
-// Whole messages go by the rails in turn; where the next one lives on another lane, as the only part of a transfer.
-void SessionImpl::StartMatched(Operation* operation) {
-  Rail& carrier = *rails_[NextRailIndex()];
-  if (carrier.lane().OnThisLane() || operation->payload_bytes >= kStripeBytesMin) return StartWrite(home(), operation);
-  SendWhole(carrier, operation);
 }
 
 // What is still to be sent to that landing ends now; what has been posted ends, as revoked, with its acknowledgement.
@@ -340,6 +340,7 @@ bool SessionImpl::CancelOnHome(OperationId id, const absl::Status& status) {
     WithdrawSend(transfer, status);
     return true;
   }
+  StopStreamOf(id);
   return false;
 }
 

@@ -121,50 +121,72 @@ absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Local l
 
 absl::StatusOr<OperationId> SessionImpl::Send(uint64_t tag, Local local, Completion&& completion,
                                               OperationOptions options) {
+  Submission submission;
+  submission.kind = Submission::Kind::kSend;
   const auto timeout = options.timeout.count() != 0 ? options.timeout : options_.operation_timeout;
-  return TwoSided(Submission::Kind::kSend, tag, ~uint64_t{0}, local, std::move(completion), timeout);
+  return TwoSided(submission, tag, local, std::move(completion), timeout);
 }
 
 absl::StatusOr<OperationId> SessionImpl::Receive(uint64_t tag, Local local, Completion&& completion,
                                                  ReceiveOptions options) {
-  return TwoSided(Submission::Kind::kReceive, tag, options.tag_mask, local, std::move(completion), options.timeout);
+  Submission submission;
+  submission.kind = Submission::Kind::kReceive;
+  submission.tag_mask = options.tag_mask;
+  if (options.on_chunk) {
+    submission.chunks = std::make_unique<ChunkDelivery>(std::move(options.on_chunk), options.chunks_in_order);
+  }
+  return TwoSided(submission, tag, local, std::move(completion), options.timeout);
 }
 
-absl::StatusOr<OperationId> SessionImpl::TwoSided(Submission::Kind kind, uint64_t tag, uint64_t tag_mask, Local local,
+absl::StatusOr<OperationId> SessionImpl::TwoSided(Submission& submission, uint64_t tag, Local local,
                                                   Completion&& completion, std::chrono::milliseconds timeout) {
   if (absl::Status admitted = Admit(); !admitted.ok()) return admitted;
-  Submission submission;
   if (!TakeHomePlace(&submission.id)) return TooMuchInFlight();
-  submission.kind = kind;
   submission.rail = &home();
   submission.local = local.data;
   submission.length = local.length;
   submission.tag = tag;
-  submission.tag_mask = tag_mask;
   submission.region = local.region;
   submission.deadline_ns = DeadlineOf(timeout);
   submission.completion = std::move(completion);
   return Submit(submission);
 }
 
-// On the lane that the submission was for.
-void SessionImpl::Take(Lane& lane, Submission& submission) {
+bool SessionImpl::TakeNotice(Submission& submission) {
   Rail& rail = *submission.rail;
   SessionImpl& session = rail.session();
-  if (submission.kind == Submission::Kind::kLandingDone) {
-    Landing* landing = submission.landing;
-    if (landing->key == submission.key) rail.CloseLanding(landing, absl::OkStatus());
-    return;
+  Landing* landing = submission.landing;
+  switch (submission.kind) {
+    case Submission::Kind::kLandingDone:
+      if (landing->key == submission.key) rail.CloseLanding(landing, absl::OkStatus());
+      return true;
+    case Submission::Kind::kLandingChunk:
+      if (landing->key == submission.key) session.TakeLanded(rail, landing, submission.offset, submission.length);
+      return true;
+    case Submission::Kind::kChunkDone:
+      session.OnChunkDone(rail, submission.transfer, submission.offset, submission.length);
+      return true;
+    case Submission::Kind::kTransferDone:
+      session.FinishTransfer(session.home(), submission.transfer);
+      return true;
+    default:
+      return false;
   }
+}
+
+// On the lane that the submission was for.
+void SessionImpl::Take(Lane& lane, Submission& submission) {
+  if (TakeNotice(submission)) return;
+  Rail& rail = *submission.rail;
+  SessionImpl& session = rail.session();
   if (submission.kind == Submission::Kind::kPart) {
-    if (session.ended()) {
-      return session.FinishPart(rail, submission.transfer, submission.length, session.status());
-    }
-    return session.EnqueuePart(rail, {submission.transfer,
-                                      submission.local,
-                                      submission.length,
-                                      {submission.key, submission.offset, submission.window},
-                                      submission.deadline_ns});
+    const Part part{submission.transfer,
+                    submission.local,
+                    submission.length,
+                    {submission.key, submission.offset, submission.window},
+                    submission.deadline_ns};
+    if (!session.ended()) return session.EnqueuePart(rail, part);
+    return session.FinishPart(rail, part.transfer, part.remote.offset, part.length, session.status());
   }
   if (session.ended()) {
     submission.region->Unreference(lane.shard());
@@ -179,8 +201,7 @@ void SessionImpl::Take(Lane& lane, Submission& submission) {
       return session.StartSend(submission);
     case Submission::Kind::kReceive:
       return session.StartReceive(submission);
-    case Submission::Kind::kPart:
-    case Submission::Kind::kLandingDone:
+    default:
       return;
   }
 }
@@ -212,8 +233,9 @@ void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::
   const uint64_t bytes = operation->payload_bytes;
   if (operation->transfer != nullptr) {
     Transfer* transfer = operation->transfer;
+    const uint64_t offset = operation->words[1];
     lane.operations().Return(operation);
-    return FinishPart(rail, transfer, bytes, status);
+    return FinishPart(rail, transfer, offset, bytes, status);
   }
   if (operation->region != nullptr) operation->region->Unreference(lane.shard());
   if (operation->source_slot != Operation::kNoSlot) {
@@ -230,6 +252,7 @@ void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::
 }
 
 void SessionImpl::Complete(Lane::Ended& ended) {
+  if (ended.chunks != nullptr && ended.status.ok()) ended.chunks->OnWhole(ended.bytes);
   RailCounters& counters = ended.rail->counters();
   RailCounters::Add(ended.status.ok() ? counters.operations_completed : counters.operations_failed, 1);
   GivePlaceBack(ended.id);

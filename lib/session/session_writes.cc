@@ -13,17 +13,11 @@ namespace {
 constexpr uint64_t kStripeIdleBytesMin = uint64_t{512} << 10;
 // Gets that have ended at the peer, cancelled or with their last byte, before this side could let go of its answer.
 constexpr uint64_t kLateAnswersMax = 16384;
-// Parts begin at multiples of this, so that no page is shared by two rails.
-constexpr uint64_t kStripeAlignment = uint64_t{64} << 10;
 
 void SetTarget(Operation* operation, const SessionImpl::Remote& remote) {
   operation->words[0] = remote.key;
   operation->words[1] = remote.offset;
   StoreWindow(remote.window, operation->words + kFrameWindowWord);
-}
-
-SessionImpl::Remote TargetOf(const Operation& operation) {
-  return {operation.words[0], operation.words[1], LoadWindow(operation.words + kFrameWindowWord)};
 }
 
 }  // namespace
@@ -44,14 +38,20 @@ void SessionImpl::StartPut(Rail& rail, Submission& submission) {
 
 void SessionImpl::StartWrite(Rail& rail, Operation* operation) {
   const uint64_t length = operation->payload_bytes;
-  const bool idle = rail.places().count() <= 1 && home_places_.count() <= 1;
-  if (rail_count_ > 1 && length >= (idle ? kStripeIdleBytesMin : kStripeBytesMin)) return Stripe(rail, operation);
-  if (length <= kTileBytesMax) return rail.EnqueueOnLane(operation);
-  Stripe(rail, operation);
+  const bool spreads = Spreads(rail, length);
+  if (!spreads && length <= kTileBytesMax) return rail.EnqueueOnLane(operation);
+  const Part whole = MakeTransfer(rail.lane(), operation);
+  if (spreads) return Spread(rail, whole);
+  SubmitPart(rail, whole);
 }
 
-// Turns the operation into a transfer, which its parts complete.
-Transfer* SessionImpl::MakeTransfer(Lane& lane, Operation* operation) {
+bool SessionImpl::Spreads(const Rail& rail, uint64_t length) const {
+  if (rail_count_ == 1) return false;
+  const bool idle = rail.places().count() <= 1 && home_places_.count() <= 1;
+  return length >= (idle ? kStripeIdleBytesMin : kStripeBytesMin);
+}
+
+SessionImpl::Part SessionImpl::MakeTransfer(Lane& lane, Operation* operation) {
   Transfer* transfer = lane.transfers().Get();
   transfer->pool = &lane.transfers();
   transfer->bytes_left.store(operation->payload_bytes, std::memory_order_relaxed);
@@ -61,11 +61,17 @@ Transfer* SessionImpl::MakeTransfer(Lane& lane, Operation* operation) {
   transfer->source_slot = operation->source_slot;
   transfer->id = operation->id;
   transfer->completion = std::move(operation->completion);
+  transfer->choice = {};
+  const Part whole{transfer,
+                   operation->payload,
+                   operation->payload_bytes,
+                   {operation->words[0], operation->words[1], LoadWindow(operation->words + kFrameWindowWord)},
+                   operation->deadline_ns};
   lane.operations().Return(operation);
-  return transfer;
+  return whole;
 }
 
-void SessionImpl::SubmitPart(Rail& carrier, Part part) {
+void SessionImpl::SubmitPart(Rail& carrier, const Part& part) {
   if (carrier.lane().OnThisLane()) return EnqueuePart(carrier, part);
   Submission submission;
   submission.kind = Submission::Kind::kPart;
@@ -80,25 +86,16 @@ void SessionImpl::SubmitPart(Rail& carrier, Part part) {
   carrier.lane().SubmitAlways(std::move(submission));
 }
 
-void SessionImpl::SendWhole(Rail& carrier, Operation* operation) {
-  Part part{nullptr, operation->payload, operation->payload_bytes, TargetOf(*operation), operation->deadline_ns};
-  part.transfer = MakeTransfer(home_lane_, operation);
-  SubmitPart(carrier, part);
-}
-
 // Contiguous parts, one a rail, cut into tiles where they are posted.
-void SessionImpl::Stripe(Rail& rail, Operation* operation) {
-  const uint64_t length = operation->payload_bytes;
-  Part part{nullptr, operation->payload, 0, TargetOf(*operation), operation->deadline_ns};
-  part.transfer = MakeTransfer(rail.lane(), operation);
-  const uint64_t rails = length >= kStripeIdleBytesMin ? rail_count_ : 1;
-  const uint64_t share = (length / rails + kStripeAlignment - 1) / kStripeAlignment * kStripeAlignment;
-  uint64_t left = length;
+void SessionImpl::Spread(Rail& first, Part part) {
+  const uint64_t rails = rail_count_;
+  const uint64_t share = (part.length / rails + kTileUnitBytes - 1) / kTileUnitBytes * kTileUnitBytes;
+  uint64_t left = part.length;
   for (uint64_t i = 0; i < rails && left > 0; ++i) {
     part.length = i + 1 == rails ? left : std::min(share, left);
     left -= part.length;
     // The last part may be done, and the transfer with it, as soon as it is submitted.
-    SubmitPart(*rails_[(rail.index() + i) % rail_count_], part);
+    SubmitPart(*rails_[(first.index() + i) % rail_count_], part);
     part.local += part.length;
     part.remote.offset += part.length;
   }
@@ -107,7 +104,8 @@ void SessionImpl::Stripe(Rail& rail, Operation* operation) {
 void SessionImpl::EnqueuePart(Rail& rail, const Part& part) {
   // The revocation may have overtaken it on the way to this lane.
   if (rail.WasRevoked(part.remote.key)) {
-    return FinishPart(rail, part.transfer, part.length, absl::CancelledError("the receiver took its buffer back"));
+    return FinishPart(rail, part.transfer, part.remote.offset, part.length,
+                      absl::CancelledError("the receiver took its buffer back"));
   }
   Operation* operation = rail.NewFrame(FrameType::kTile);
   SetTarget(operation, part.remote);
@@ -118,13 +116,24 @@ void SessionImpl::EnqueuePart(Rail& rail, const Part& part) {
   rail.EnqueueOnLane(operation);
 }
 
-void SessionImpl::FinishPart(Rail& rail, Transfer* transfer, uint64_t bytes, const absl::Status& status) {
-  if (!status.ok()) {
-    int none = 0;
-    transfer->failed.compare_exchange_strong(none, static_cast<int>(status.code()), std::memory_order_acq_rel);
-  }
-  if (transfer->bytes_left.fetch_sub(bytes, std::memory_order_acq_rel) != bytes) return;
-  Lane& lane = rail.lane();
+void SessionImpl::FinishPart(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes,
+                             const absl::Status& status) {
+  if (!status.ok()) transfer->Fail(status.code());
+  const bool streamed = transfer->stream != nullptr;
+  if (streamed && home_lane_.OnThisLane()) return OnChunkDone(rail, transfer, offset, bytes);
+  if (!streamed && transfer->bytes_left.fetch_sub(bytes, std::memory_order_acq_rel) != bytes) return;
+  if (!streamed && (!transfer->choice.made() || home_lane_.OnThisLane())) return FinishTransfer(rail, transfer);
+  Submission notice;
+  notice.kind = streamed ? Submission::Kind::kChunkDone : Submission::Kind::kTransferDone;
+  notice.rail = &rail;
+  notice.transfer = transfer;
+  notice.offset = offset;
+  notice.length = bytes;
+  home_lane_.SubmitAlways(std::move(notice));
+}
+
+void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
+  Lane& lane = *Lane::Current();
   if (transfer->region != nullptr) transfer->region->Unreference(lane.shard());
   if (transfer->source_slot != Operation::kNoSlot) {
     lane.regions().Unpin(transfer->source_slot);
@@ -133,6 +142,13 @@ void SessionImpl::FinishPart(Rail& rail, Transfer* transfer, uint64_t bytes, con
   const int failed = transfer->failed.load(std::memory_order_acquire);
   const OperationId id = transfer->id;
   const uint64_t length = transfer->length;
+  if (transfer->choice.made()) {
+    if (failed == 0) {
+      choice_.Complete(transfer->choice, length, Retransmits(), home_lane_.clock().NowNs());
+    } else {
+      choice_.Abandon(length);
+    }
+  }
   Completion completion = std::move(transfer->completion);
   transfer->pool->Return(transfer);
   if (id == 0) return;
@@ -222,7 +238,7 @@ bool SessionImpl::OnPut(Rail& rail, const Frame& frame, const std::byte* payload
   }
   if (!regions.TryPin(resolved.slot, frame.put.key)) return true;
   std::memcpy(resolved.address, payload, size);
-  return OnLanded(rail, static_cast<Landing*>(resolved.owner), resolved.slot, frame.put.key, size);
+  return OnLanded(rail, static_cast<Landing*>(resolved.owner), resolved.slot, frame.put.key, frame.put.offset, size);
 }
 
 bool SessionImpl::OnStale(Rail& rail, const Frame& frame) {
@@ -234,29 +250,55 @@ bool SessionImpl::OnStale(Rail& rail, const Frame& frame) {
   return false;
 }
 
-bool SessionImpl::OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t key, uint64_t bytes) {
+bool SessionImpl::OnLanded(Rail& rail, Landing* landing, uint32_t slot, uint64_t key, uint64_t offset, uint64_t bytes) {
   RegionTable& regions = rail.lane().regions();
   Rail* home_rail = landing->home;
+  const bool ours = &home_rail->session() == this;
+  if (!ours || landing->chunks == nullptr || home_rail->lane().OnThisLane()) {
+    const bool taken = ours ? TakeLanded(rail, landing, offset, bytes) : false;
+    regions.Unpin(slot);
+    if (!ours) FailViolation(rail, "tile frame: the landing is another session's");
+    return taken;
+  }
+  regions.Unpin(slot);
+  Submission notice;
+  notice.kind = Submission::Kind::kLandingChunk;
+  notice.rail = home_rail;
+  notice.landing = landing;
+  notice.key = key;
+  notice.offset = offset;
+  notice.length = bytes;
+  home_rail->lane().SubmitAlways(std::move(notice));
+  return true;
+}
+
+// Verified bytes are in the landing, which nothing can take away now.
+bool SessionImpl::TakeLanded(Rail& rail, Landing* landing, uint64_t offset, uint64_t bytes) {
   uint64_t left = landing->bytes_left.load(std::memory_order_acquire);
   do {
-    if (&home_rail->session() != this || bytes > left) {
-      regions.Unpin(slot);
+    if (bytes > left) {
       FailViolation(rail,
                     absl::StrCat("payload_bytes ", bytes, " exceeds the ", left, " that the landing still awaits"));
       return false;
     }
   } while (!landing->bytes_left.compare_exchange_weak(left, left - bytes, std::memory_order_acq_rel));
-  regions.Unpin(slot);
+  Rail* home_rail = landing->home;
+  if (landing->chunks != nullptr && !landing->closing && !landing->withdrawn) {
+    if (const absl::Status told = landing->chunks->OnTile(offset, bytes); !told.ok()) {
+      FailViolation(rail, told.message());
+      return false;
+    }
+  }
   if (left != bytes) return true;
   if (home_rail->lane().OnThisLane()) {
     home_rail->CloseLanding(landing, absl::OkStatus());
   } else {
-    Submission submission;
-    submission.kind = Submission::Kind::kLandingDone;
-    submission.rail = home_rail;
-    submission.landing = landing;
-    submission.key = key;
-    home_rail->lane().SubmitAlways(std::move(submission));
+    Submission notice;
+    notice.kind = Submission::Kind::kLandingDone;
+    notice.rail = home_rail;
+    notice.landing = landing;
+    notice.key = landing->key;
+    home_rail->lane().SubmitAlways(std::move(notice));
   }
   return true;
 }
@@ -270,6 +312,7 @@ void SessionImpl::FinishLanding(Rail& rail, Landing* landing) {
   const uint64_t tag = landing->tag;
   const OperationId id = landing->id;
   Completion completion = std::move(landing->completion);
+  landing->chunks.reset();
   landing->key = 0;
   lane.landings().Return(landing);
   Lane::Ended ended{&rail, std::move(completion), std::move(outcome), length, tag, id};

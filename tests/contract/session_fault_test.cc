@@ -24,6 +24,7 @@ struct FaultCase {
   FaultPlan plan;
   bool checksum = true;
   int rails = 1;
+  bool stream = false;
 };
 
 void PrintTo(const FaultCase& fault_case, std::ostream* out) { *out << fault_case.name; }
@@ -31,9 +32,11 @@ std::string FaultCaseName(const testing::TestParamInfo<FaultCase>& info) { retur
 
 // Two engines without lanes, driven under virtual time: milliseconds of waiting cost nothing.
 struct VirtualPair {
-  VirtualPair(const FaultPlan& plan, uint64_t seed) {
+  VirtualPair(const FaultPlan& plan, uint64_t seed, bool stream = false) {
     EngineWorld::Setup setup;
     setup.plan = plan;
+    setup.context.policy = "fixed";
+    setup.context.fixed.protocol = stream ? Protocol::kStream : Protocol::kBulk;
     setup.clock = &clock;
     setup.seed = seed;
     world = std::make_unique<EngineWorld>(setup);
@@ -67,12 +70,14 @@ std::vector<FaultCase> MendableCases() {
     const FaultPlan plan = FaultPlan::Only(rate.kind, rate.rate, kSeed);
     cases.push_back({absl::StrCat(FaultKindName(rate.kind)), plan, true, 1});
     cases.push_back({absl::StrCat(FaultKindName(rate.kind), "_rails3"), plan, true, 3});
+    cases.push_back({absl::StrCat(FaultKindName(rate.kind), "_rails3_stream"), plan, true, 3, true});
     if (!rate.needs_checksum) cases.push_back({absl::StrCat(FaultKindName(rate.kind), "_unchecked"), plan, false, 2});
     mixed.set_rate(rate.kind, rate.rate / 5);
     if (!rate.needs_checksum) mixed_unchecked.set_rate(rate.kind, rate.rate / 5);
   }
   cases.push_back({"mixed", mixed, true, 1});
   cases.push_back({"mixed_rails4", mixed, true, 4});
+  cases.push_back({"mixed_stream", mixed, true, 1, true});
   cases.push_back({"mixed_unchecked", mixed_unchecked, false, 2});
   return cases;
 }
@@ -85,7 +90,7 @@ TEST_P(SessionMends, EveryOperationEndsWell) {
   FaultPlan plan = GetParam().plan;
   plan.seed = TestSeed(plan.seed);
   SCOPED_TRACE(SeedNote(plan.seed));
-  VirtualPair pair(plan, plan.seed);
+  VirtualPair pair(plan, plan.seed, GetParam().stream);
   WorkloadOptions options;
   options.seed = plan.seed;
   options.session.rails = GetParam().rails;
@@ -101,7 +106,7 @@ TEST_P(SessionMends, CancelledAndTimedOutOnesToo) {
   FaultPlan plan = GetParam().plan;
   plan.seed = TestSeed(plan.seed + 1000);
   SCOPED_TRACE(SeedNote(plan.seed));
-  VirtualPair pair(plan, plan.seed);
+  VirtualPair pair(plan, plan.seed, GetParam().stream);
   WorkloadOptions options;
   options.seed = plan.seed;
   options.transfers = 200;
@@ -122,7 +127,7 @@ TEST(SessionFault, KilledConnectionsEndTheirSessions) {
   uint64_t kills = 0;
   for (uint64_t seed = TestSeed(1), last = seed + 10; seed < last; ++seed) {
     SCOPED_TRACE(SeedNote(seed));
-    VirtualPair pair(FaultPlan::Only(FaultKind::kKill, 0.01, seed), seed);
+    VirtualPair pair(FaultPlan::Only(FaultKind::kKill, 0.01, seed), seed, seed % 2 == 0);
     WorkloadOptions options;
     options.seed = seed;
     options.transfers = 200;

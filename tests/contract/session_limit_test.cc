@@ -1,6 +1,7 @@
 // Refusals, limits, cancellation and timeouts.
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -211,7 +212,7 @@ TEST_P(SessionLimit, TimeoutsEndWhatWaits) {
   Memory& near = NewMemory(client_engine(), kLarge);
   ReceiveOptions receive_options;
   receive_options.timeout = milliseconds(20);
-  const auto received = ops().Receive(client(), 1, near.Part(0, kSmall), receive_options);
+  const auto received = ops().Receive(client(), 1, near.Part(0, kSmall), std::move(receive_options));
   const auto sent = ops().Send(client(), 2, near.Part(0, kLarge), {.timeout = milliseconds(20)});
   ASSERT_TRUE(Finish(received) && Finish(sent));
   EXPECT_EQ(ops().status(received).code(), absl::StatusCode::kDeadlineExceeded) << ops().status(received);

@@ -1,6 +1,7 @@
 // Two-sided messages: which receive gets which, in what order, and what does not fit.
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -36,9 +37,12 @@ class SessionMessage : public SessionContract {
   Receiving Receive(uint64_t tag, uint64_t size, uint64_t mask = ~uint64_t{0}) {
     const uint64_t at = next_target_;
     next_target_ += size;
-    ReceiveOptions options;
-    options.tag_mask = mask;
-    return {StartPatiently([&] { return ops().Receive(server(), tag, target_->Part(at, size), options); }), at};
+    const auto start = [&] {
+      ReceiveOptions options;
+      options.tag_mask = mask;
+      return ops().Receive(server(), tag, target_->Part(at, size), std::move(options));
+    };
+    return {StartPatiently(start), at};
   }
   void ExpectGot(const Receiving& receiving, uint64_t tag, uint64_t size, uint64_t seed) {
     const Operations::Outcome outcome = ops().at(receiving.index);

@@ -107,6 +107,10 @@ class Honest {
     CheckCanaries();
   }
 
+  static void CheckPart(uint64_t offset, uint64_t bytes) {
+    Require(bytes > 0 && offset < kLandingBytes && bytes <= kLandingBytes - offset, "a part outside the buffer");
+  }
+
   void CheckCanaries() const {
     const auto untouched = [](const std::byte* from) {
       return std::all_of(from, from + kCanaryBytes, [](std::byte byte) { return byte == kCanary; });
@@ -127,7 +131,8 @@ class Honest {
     switch (what % 9) {
       case 0:
       case 1:
-        return Note(session_.Receive(tag, local, Counted(), any));
+        if ((what & 8) != 0) any.on_chunk = [](uint64_t offset, uint64_t bytes) { CheckPart(offset, bytes); };
+        return Note(session_.Receive(tag, local, Counted(), std::move(any)));
       case 2:
         return Note(session_.Send(tag, local, Counted()));
       case 3:

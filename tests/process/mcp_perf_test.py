@@ -132,7 +132,8 @@ class McpPerf(harness.Processes):
                                  (['-n', '-1'], '--iterations'), (['--transport', 'ucx'], '--transport'),
                                  (['--memory', 'cuda:0'], '--memory'), (['--codec', 'auto'], '--codec'),
                                  (['--copies', '2'], '--copies'), (['-t', 'replicate_bw'], '--test'),
-                                 (['--protocol', 'stream'], '--protocol'), (['--rails', '9'], '--rails'),
+                                 (['-t', 'put_bw', '--protocol', 'stream'], '--protocol'),
+                                 (['-t', 'send_bw', '--protocol', 'udp'], '--protocol'), (['--rails', '9'], '--rails'),
                                  (['--gid-index', '256'], '--gid-index'),
                                  (['--transport', 'tcp', '--device', 'mlx5_0'], '--device'),
                                  (['--transport', 'tcp', '--gid-index', '1'], '--gid-index')):

@@ -82,6 +82,7 @@ Engine* EngineWorld::MakeEngine(int lanes) {
   member.provider = std::make_unique<TestProvider>(loopback_, std::move(tcp), std::move(verbs), ledger_);
   EngineOptions options;
   options.lanes = lanes;
+  options.context = setup_.context;
   EngineDependencies dependencies;
   dependencies.clock = setup_.clock;
   dependencies.seed = setup_.seed + engines_made_++;

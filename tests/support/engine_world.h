@@ -35,6 +35,7 @@ class EngineWorld {
     int64_t clock_step_ns = 1'000'000;
     uint64_t seed = 1;
     LoopbackOptions loopback;
+    PolicyOptions context;
   };
 
   explicit EngineWorld(const Setup& setup);

@@ -109,6 +109,7 @@ void Client::RunTest(const TestKind& test, uint64_t size) {
   spec.layout = ChooseLayout(test, size, options_.outstanding, options_.verify);
   spec.checksum = options_.checksum;
   spec.verify = options_.verify;
+  spec.protocol = options_.protocol;
   // A connection for each of two lanes, where both sides have the CPUs; one connection for a ping-pong.
   const int cpus = std::min(report_.local.host.cpus, report_.remote.host.cpus);
   spec.rails = options_.rails != 0 ? options_.rails : test.latency ? 1 : std::min(kRailsDefault, cpus);

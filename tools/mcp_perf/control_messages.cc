@@ -132,7 +132,8 @@ Json EncodeSpec(const TestSpec& spec) {
           {"phases", layout.phases},     {"outstanding", layout.outstanding},
           {"receives", layout.receives}, {"lanes", spec.lanes},
           {"rails", spec.rails},         {"checksum", spec.checksum},
-          {"verify", spec.verify},       {"transport", spec.transport}};
+          {"verify", spec.verify},       {"transport", spec.transport},
+          {"protocol", spec.protocol}};
 }
 
 absl::StatusOr<TestSpec> DecodeSpec(const Json& message) {
@@ -160,6 +161,10 @@ absl::StatusOr<TestSpec> DecodeSpec(const Json& message) {
   MCP_PERF_ASSIGN_OR_RETURN(spec.transport, TextField(message, "transport"));
   if (spec.transport != "auto" && spec.transport != "verbs" && spec.transport != "tcp") {
     return WrongField(message, "transport", absl::StrCat(spec.transport, " is not one of auto, verbs, tcp"));
+  }
+  MCP_PERF_ASSIGN_OR_RETURN(spec.protocol, TextField(message, "protocol"));
+  if (!IsProtocol(spec.protocol)) {
+    return WrongField(message, "protocol", absl::StrCat(spec.protocol, " is not one of auto, bulk, stream"));
   }
   if (spec.test.latency != (spec.lanes == 0)) {
     return WrongField(message, "lanes", absl::StrCat(spec.lanes, " does not go with ", spec.test.name));
@@ -212,6 +217,8 @@ void EncodeCounters(const SideCounters& counters, Json& message) {
   message["wire_bytes_sent"] = counters.wire_bytes_sent;
   message["retransmitted_tiles"] = counters.retransmitted_tiles;
   message["checksum_failures"] = counters.checksum_failures;
+  message["streamed"] = counters.streamed;
+  message["protocol_switches"] = counters.protocol_switches;
 }
 
 absl::StatusOr<SideCounters> DecodeCounters(const Json& message) {
@@ -221,6 +228,8 @@ absl::StatusOr<SideCounters> DecodeCounters(const Json& message) {
   MCP_PERF_ASSIGN_OR_RETURN(counters.wire_bytes_sent, UintField(message, "wire_bytes_sent", 0, kUintMax));
   MCP_PERF_ASSIGN_OR_RETURN(counters.retransmitted_tiles, UintField(message, "retransmitted_tiles", 0, kUintMax));
   MCP_PERF_ASSIGN_OR_RETURN(counters.checksum_failures, UintField(message, "checksum_failures", 0, kUintMax));
+  MCP_PERF_ASSIGN_OR_RETURN(counters.streamed, UintField(message, "streamed", 0, kUintMax));
+  MCP_PERF_ASSIGN_OR_RETURN(counters.protocol_switches, UintField(message, "protocol_switches", 0, kUintMax));
   return counters;
 }
 

@@ -38,6 +38,14 @@ absl::Status CheckMemory(const TestSpec& spec, uint64_t bytes) {
                                                    FormatSize(available), " of free memory (choose a smaller --size)"));
 }
 
+PolicyOptions PolicyOf(const std::string& protocol) {
+  PolicyOptions options;
+  if (protocol == "auto") return options;
+  options.policy = "fixed";
+  options.fixed.protocol = protocol == "stream" ? Protocol::kStream : Protocol::kBulk;
+  return options;
+}
+
 // Calls work(begin, end) for parts of [0, count), on as many threads as pay.
 template <typename Work>
 void InParallel(uint64_t count, uint64_t bytes, Work work) {
@@ -83,6 +91,7 @@ absl::StatusOr<std::unique_ptr<DataPath>> DataPath::Create(const TestSpec& spec,
   options.lanes = spec.lanes;
   options.transports = TransportsOf(spec.transport);
   options.verbs = verbs;
+  options.context = PolicyOf(spec.protocol);
   MCP_PERF_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options));
   std::unique_ptr<DataPath> path(new DataPath(spec, std::move(engine)));
   MCP_PERF_ASSIGN_OR_RETURN(path->source_, path->engine_->Allocate(spec.layout.source_bytes()));
@@ -169,6 +178,8 @@ SideCounters DataPath::Counters() const {
   counters.wire_bytes_sent = statistics.wire_bytes_sent;
   counters.retransmitted_tiles = statistics.retransmitted_tiles;
   counters.checksum_failures = statistics.checksum_failures;
+  counters.streamed = statistics.stream_transfers;
+  counters.protocol_switches = statistics.protocol_switches;
   return counters;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "mcp/session.h"
 #include "tools/mcp_perf/histogram.h"
 #include "tools/mcp_perf/layout.h"
@@ -22,7 +23,10 @@ struct TestSpec {
   bool checksum = true;
   bool verify = true;
   std::string transport = "auto";  // or "verbs", "tcp"
+  std::string protocol = "auto";   // of large messages; or "bulk", "stream"
 };
+
+inline bool IsProtocol(absl::string_view name) { return name == "auto" || name == "bulk" || name == "stream"; }
 
 // Who a side is, for the report.
 struct HostInfo {
@@ -46,12 +50,16 @@ struct SideCounters {
   uint64_t wire_bytes_sent = 0;
   uint64_t retransmitted_tiles = 0;
   uint64_t checksum_failures = 0;
+  uint64_t streamed = 0;  // messages
+  uint64_t protocol_switches = 0;
 
   SideCounters& operator+=(const SideCounters& other) {
     cpu_ns += other.cpu_ns;
     wire_bytes_sent += other.wire_bytes_sent;
     retransmitted_tiles += other.retransmitted_tiles;
     checksum_failures += other.checksum_failures;
+    streamed += other.streamed;
+    protocol_switches += other.protocol_switches;
     return *this;
   }
   friend SideCounters operator-(SideCounters later, const SideCounters& earlier) {
@@ -59,6 +67,8 @@ struct SideCounters {
     later.wire_bytes_sent -= earlier.wire_bytes_sent;
     later.retransmitted_tiles -= earlier.retransmitted_tiles;
     later.checksum_failures -= earlier.checksum_failures;
+    later.streamed -= earlier.streamed;
+    later.protocol_switches -= earlier.protocol_switches;
     return later;
   }
 };

@@ -1,5 +1,6 @@
 #include "tools/mcp_perf/options.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "CLI/CLI.hpp"
@@ -37,7 +38,8 @@ void Declare(CLI::App& app, RawOptions& raw) {
   app.add_option("--rails", raw.rails, "connections to stripe over, 1 to 8 [chosen]");
   app.add_option("--memory", raw.memory, "host|cuda[:N]: where this side's buffers live")->capture_default_str();
   app.add_option("--remote-memory", raw.remote_memory, "host|cuda[:N]: where the peer's live")->capture_default_str();
-  app.add_option("--protocol", raw.protocol, "auto|bulk|stream")->capture_default_str();
+  app.add_option("--protocol", raw.protocol, "auto|bulk|stream: how large messages of the send tests travel")
+      ->capture_default_str();
   app.add_option("--copies", raw.copies, "replicas")->capture_default_str();
   app.add_option("--codec", raw.codec, "none|auto|NAME")->capture_default_str();
   app.add_option("--max-error", raw.max_error, "relative error that a codec may make")->capture_default_str();
@@ -140,6 +142,11 @@ absl::StatusOr<Options> Check(const RawOptions& raw) {
   Options options;
   MCP_PERF_RETURN_IF_ERROR(CheckAvailable(raw));
   MCP_PERF_RETURN_IF_ERROR(ParseTests(raw.tests, options));
+  const bool sends = std::any_of(options.tests.begin(), options.tests.end(),
+                                 [](const TestKind& test) { return test.operation == Operation::kSend; });
+  if (raw.protocol != "auto" && !sends) {
+    return WrongOption("--protocol", "is for messages: it goes with send_bw and send_lat");
+  }
   MCP_PERF_RETURN_IF_ERROR(ParseHost(raw, options));
   MCP_PERF_RETURN_IF_ERROR(CheckNumbers(raw, options));
   MCP_PERF_RETURN_IF_ERROR(CheckOutputs(raw, options));
@@ -156,6 +163,7 @@ absl::StatusOr<Options> Check(const RawOptions& raw) {
   options.verify = !raw.no_verify;
   options.once = raw.once;
   options.transport = raw.transport;
+  options.protocol = raw.protocol;
   options.device = raw.device;
   if (raw.gid_index) {
     uint64_t index = 0;

@@ -58,6 +58,7 @@ struct Options {
   std::vector<std::string> command;  // argv
   // What was asked for and is not in this build, where the contract lets it be left out.
   std::string transport = "auto";
+  std::string protocol = "auto";
   std::string device;  // of verbs; empty: chosen
   int gid_index = -1;
   std::vector<Fallback> fallbacks;

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "tools/mcp_perf/measurement.h"
 #include "tools/mcp_perf/status_macros.h"
 
 namespace mcp::perf {
@@ -48,11 +49,8 @@ absl::Status CheckAvailable(const RawOptions& raw) {
     }
     return NotInThisBuild(option, value, "CUDA memory", "use host");
   }
-  if (raw.protocol != "auto") {
-    if (raw.protocol != "bulk" && raw.protocol != "stream") {
-      return WrongOption("--protocol", absl::StrCat("\"", raw.protocol, "\" is not one of auto, bulk, stream"));
-    }
-    return NotInThisBuild("--protocol", raw.protocol, "choice of protocols", "use auto");
+  if (!IsProtocol(raw.protocol)) {
+    return WrongOption("--protocol", absl::StrCat("\"", raw.protocol, "\" is not one of auto, bulk, stream"));
   }
   uint64_t copies = 0;
   MCP_PERF_RETURN_IF_ERROR(ParseCount("--copies", raw.copies, 1, 64, copies));

@@ -32,6 +32,9 @@ uint64_t WireBytes(const TestResult& result) {
   return (result.test.operation == Operation::kGet ? result.remote : result.local).wire_bytes_sent;
 }
 
+// Of this side's operations. Its counters may tell a message more than were timed.
+uint64_t Streamed(const TestResult& result) { return std::min(result.local.streamed, result.operations); }
+
 Json SideJson(const Side& side) {
   return {{"host", side.host.host},     {"transport", side.path.transport},
           {"device", side.path.device}, {"rails", side.path.rails},
@@ -51,8 +54,8 @@ Json ResultJson(const TestResult& result) {
           {"wire_bytes", WireBytes(result)},
           {"compression_ratio", 1.0},
           {"codec", "none"},
-          {"protocols", {{"bulk", result.operations}, {"stream", 0}}},
-          {"protocol_switches", 0},
+          {"protocols", {{"bulk", result.operations - Streamed(result)}, {"stream", Streamed(result)}}},
+          {"protocol_switches", result.local.protocol_switches},
           {"retransmitted_tiles", result.local.retransmitted_tiles + result.remote.retransmitted_tiles},
           {"checksum_failures", result.local.checksum_failures + result.remote.checksum_failures},
           {"cpu_s",

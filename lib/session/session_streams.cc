@@ -1,0 +1,102 @@
+// Messages on their way out by the protocol that the context layer chose: bulk in fixed shares, or streamed.
+#include <algorithm>
+#include <utility>
+
+#include "lib/session/session_impl.h"
+
+namespace mcp::internal {
+
+void SessionImpl::StartMatched(Operation* operation) {
+  const uint64_t length = operation->payload_bytes;
+  if (!choice_.entered()) choice_.Enter(rail_count_, home().AskPathOnLane());
+  const TransferChoice choice = choice_.Choose(length, home_lane_.clock().NowNs());
+  const Part part = MakeTransfer(home_lane_, operation);
+  part.transfer->choice = choice;
+  if (choice.protocol == Protocol::kStream) return StartStream(part);
+  if (Spreads(home(), length)) return Spread(home(), part);
+  SubmitPart(*rails_[NextRailIndex()], part);
+}
+
+void SessionImpl::StartStream(const Part& whole) {
+  Stream* stream = home_lane_.streams().Get();
+  const TransferPlan plan{.transfer = whole.transfer->id,
+                          .bytes = whole.length,
+                          .chunk_bytes = kStreamChunkBytes,
+                          .window = kStreamChunksPerRail * rail_count_,
+                          .retry_ns = kProbeAfterNs};  // which the rail does
+  stream->sender.Begin(plan, plan.chunks());
+  stream->transfer = whole.transfer;
+  stream->local = whole.local;
+  stream->key = whole.remote.key;
+  stream->window = whole.remote.window;
+  stream->deadline_ns = whole.deadline_ns;
+  stream->bytes_unsent = whole.length;
+  stream->in_flight.fill(0);
+  whole.transfer->stream = stream;
+  streams_.push_back(stream);
+  PumpStream(stream);
+}
+
+// The rail with the least of this stream in flight; null when all have their share.
+Rail* SessionImpl::RailWithRoom(const Stream& stream) {
+  const auto end = stream.in_flight.begin() + rail_count_;
+  const auto least = std::min_element(stream.in_flight.begin(), end);
+  return *least >= kStreamChunksPerRail ? nullptr : rails_[static_cast<size_t>(least - stream.in_flight.begin())].get();
+}
+
+void SessionImpl::PumpStream(Stream* stream) {
+  const int64_t now = home_lane_.now_ns();
+  if (stream->deadline_ns != 0 && stream->deadline_ns <= now && stream->bytes_unsent > 0) {
+    StopStream(stream, absl::StatusCode::kDeadlineExceeded);
+  }
+  stream->pumping = true;
+  WorkItem item;
+  for (Rail* rail = RailWithRoom(*stream); rail != nullptr && stream->sender.Next(now, &item);
+       rail = RailWithRoom(*stream)) {
+    stream->bytes_unsent -= item.length;
+    ++stream->in_flight[rail->index()];
+    SubmitPart(*rail, {stream->transfer,
+                       stream->local + item.offset,
+                       item.length,
+                       {stream->key, item.offset, stream->window},
+                       stream->deadline_ns});
+  }
+  stream->pumping = false;
+  if (stream->transfer->bytes_left.load(std::memory_order_relaxed) == 0) FinishStream(stream);
+}
+
+// On the home lane: the peer has the chunk, or it failed.
+void SessionImpl::OnChunkDone(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes) {
+  Stream* stream = transfer->stream;
+  --stream->in_flight[rail.index()];
+  transfer->bytes_left.fetch_sub(bytes, std::memory_order_relaxed);
+  if (const int failed = transfer->failed.load(std::memory_order_acquire); failed != 0) {
+    StopStream(stream, static_cast<absl::StatusCode>(failed));
+  } else {
+    stream->sender.OnArrived(static_cast<uint32_t>(offset / kStreamChunkBytes), home_lane_.now_ns());
+  }
+  if (!stream->pumping) PumpStream(stream);
+}
+
+// Sends nothing more of it; it ends when what is on its way has come back.
+void SessionImpl::StopStream(Stream* stream, absl::StatusCode code) {
+  stream->transfer->Fail(code);
+  stream->sender.Cancel();
+  stream->transfer->bytes_left.fetch_sub(std::exchange(stream->bytes_unsent, 0), std::memory_order_relaxed);
+}
+
+void SessionImpl::StopStreamOf(OperationId id) {
+  for (Stream* stream : streams_) {
+    if (stream->transfer->id == id) return StopStream(stream, absl::StatusCode::kCancelled);
+  }
+}
+
+void SessionImpl::FinishStream(Stream* stream) {
+  streams_.erase(std::find(streams_.begin(), streams_.end(), stream));
+  Transfer* transfer = std::exchange(stream->transfer, nullptr);
+  transfer->stream = nullptr;
+  home_lane_.streams().Return(stream);
+  FinishTransfer(home(), transfer);
+}
+
+}  // namespace mcp::internal
