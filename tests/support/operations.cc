@@ -116,10 +116,9 @@ Operations::Index Operations::Send(Session& session, uint64_t tag, Slice local, 
 }
 
 Operations::Index Operations::Receive(Session& session, uint64_t tag, Slice local, ReceiveOptions options) {
-  return Start(absl::StrCat("receive into ", local.length, " with tag ", tag),
-               [&](Completion completion) {
-                 return session.Receive(tag, local, std::move(completion), std::move(options));
-               });
+  return Start(absl::StrCat("receive into ", local.length, " with tag ", tag), [&](Completion completion) {
+    return session.Receive(tag, local, std::move(completion), std::move(options));
+  });
 }
 
 Operations::Index Operations::Close(Session& session) {
