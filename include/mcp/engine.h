@@ -62,7 +62,7 @@ struct EngineOptions {
   std::vector<std::string> transports;
   TcpOptions tcp;
   VerbsOptions verbs;
-  // How messages too large to be sent eagerly travel. kInvalidArgument names what is wrong with it.
+  // How messages of 512 KiB and more travel. kInvalidArgument names what is wrong with it.
   PolicyOptions context;
   // In place of `context`: a policy of the caller's own, which outlives the engine. Null: none.
   const Policy* policy = nullptr;

@@ -104,7 +104,7 @@ struct SessionStatistics {
   uint64_t retransmitted_tiles = 0;
   uint64_t checksum_failures = 0;
   uint64_t memory_bytes = 0;  // user-space memory held by this session now
-  // Messages too large to be sent eagerly, by the protocol that was chosen for them (mcp/context.h).
+  // Messages of 512 KiB and more, by the protocol that was chosen for them (mcp/context.h).
   uint64_t bulk_transfers = 0;
   uint64_t stream_transfers = 0;
   uint64_t protocol_switches = 0;  // times that another protocol was chosen for messages of a size

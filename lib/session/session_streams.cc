@@ -6,8 +6,14 @@
 
 namespace mcp::internal {
 
+// Short ones go by the rails in turn, longer ones as the context layer says.
 void SessionImpl::StartMatched(Operation* operation) {
   const uint64_t length = operation->payload_bytes;
+  if (length < kStreamBytesMin) {
+    Rail& carrier = *rails_[NextRailIndex()];
+    if (carrier.lane().OnThisLane()) return StartWrite(carrier, operation);
+    return SubmitPart(carrier, MakeTransfer(home_lane_, operation));
+  }
   if (!choice_.entered()) choice_.Enter(rail_count_, home().AskPathOnLane());
   const TransferChoice choice = choice_.Choose(length, home_lane_.clock().NowNs());
   const Part part = MakeTransfer(home_lane_, operation);
@@ -32,6 +38,7 @@ void SessionImpl::StartStream(const Part& whole) {
   stream->deadline_ns = whole.deadline_ns;
   stream->bytes_unsent = whole.length;
   stream->in_flight.fill(0);
+  stream->first_rail = NextRailIndex();
   whole.transfer->stream = stream;
   streams_.push_back(stream);
   PumpStream(stream);
@@ -39,9 +46,12 @@ void SessionImpl::StartStream(const Part& whole) {
 
 // The rail with the least of this stream in flight; null when all have their share.
 Rail* SessionImpl::RailWithRoom(const Stream& stream) {
-  const auto end = stream.in_flight.begin() + rail_count_;
-  const auto least = std::min_element(stream.in_flight.begin(), end);
-  return *least >= kStreamChunksPerRail ? nullptr : rails_[static_cast<size_t>(least - stream.in_flight.begin())].get();
+  uint32_t best = stream.first_rail;
+  for (uint32_t i = 1; i < rail_count_; ++i) {
+    const uint32_t rail = (stream.first_rail + i) % rail_count_;
+    if (stream.in_flight[rail] < stream.in_flight[best]) best = rail;
+  }
+  return stream.in_flight[best] >= kStreamChunksPerRail ? nullptr : rails_[best].get();
 }
 
 void SessionImpl::PumpStream(Stream* stream) {

@@ -20,6 +20,8 @@ namespace mcp::internal {
 // Of a stream's chunks on one rail: what the path holds at 100 Gb/s for 160 us.
 inline constexpr uint32_t kStreamChunkBytes = 256 << 10;
 inline constexpr uint32_t kStreamChunksPerRail = 8;
+// Shorter messages are not worth a decision: they go whole, by one rail.
+inline constexpr uint64_t kStreamBytesMin = 2 * kStreamChunkBytes;
 inline constexpr uint64_t kStreamBytesMax = uint64_t{kStreamChunkBytes} * kChunksMax;
 
 struct Stream {
@@ -32,6 +34,7 @@ struct Stream {
   int64_t deadline_ns = 0;
   uint64_t bytes_unsent = 0;
   std::array<uint32_t, kRailsMax> in_flight{};  // chunks
+  uint32_t first_rail = 0;  // streams begin on the rails in turn
   bool pumping = false;
 };
 
