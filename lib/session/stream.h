@@ -34,7 +34,7 @@ struct Stream {
   int64_t deadline_ns = 0;
   uint64_t bytes_unsent = 0;
   std::array<uint32_t, kRailsMax> in_flight{};  // chunks
-  uint32_t first_rail = 0;  // streams begin on the rails in turn
+  uint32_t first_rail = 0;                      // streams begin on the rails in turn
   bool pumping = false;
 };
 
