@@ -59,17 +59,17 @@ struct EngineOptions {
   std::chrono::microseconds lane_spin{20};
   // Transports in the order of preference: "verbs", "tcp", "loopback". The engine uses the first that this host allows,
   // and Fallbacks says why it was not an earlier one. Empty: {"tcp"}.
-  std::vector<std::string> transports;
-  TcpOptions tcp;
-  VerbsOptions verbs;
+  std::vector<std::string> transports = {};
+  TcpOptions tcp = {};
+  VerbsOptions verbs = {};
   // How messages of 512 KiB and more travel. kInvalidArgument names what is wrong with it.
-  PolicyOptions context;
+  PolicyOptions context = {};
   // In place of `context`: a policy of the caller's own, which outlives the engine. Null: none.
   const Policy* policy = nullptr;
   // What protocols cost on paths like these, as a file that mcp-tune wrote: the prior of new sessions. Empty: none. One
   // that cannot be read, is of another version or makes no sense is an error, unless `profile_required` is false: then
   // Fallbacks tells why it is not used.
-  std::string profile;
+  std::string profile = {};
   bool profile_required = true;
   // Keys that Region::Export and operations in flight may hold at once.
   uint32_t exported_keys_max = 65536;
