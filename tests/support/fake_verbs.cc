@@ -115,6 +115,7 @@ class FakeCalls final : public VerbsCalls {
     device.attributes.max_qp_init_rd_atom = 16;
     return std::vector<OpenedDevice>{device};
   }
+  void AbandonDevice(ibv_context*) override {}
   absl::StatusOr<ibv_port_attr> QueryPort(ibv_context*, uint8_t) override {
     ibv_port_attr attributes = {};
     attributes.state = IBV_PORT_ACTIVE;
