@@ -35,12 +35,25 @@ class Verbs(Perf):
 
     def test_one_takes_verbs_by_itself(self):
         self.need_verbs()
-        out = self.shell(self.one(), [Setting.mcp_perf, '--loopback', '-B', self.one().address, '-t', 'put_bw', '-s',
-                                      '64', '--json', '-', *BRIEF])
+        for bind in ((), ('-B', self.one().address), ('-B', self.one().address6)):
+            with self.subTest(bind):
+                document = self.loopback(*bind)
+                self.assertEqual(document['local']['transport'], Setting.transport)
+                self.assertNotIn('verbs', [fallback['wanted'] for fallback in document['fallbacks']])
+
+    def test_one_takes_tcp_where_no_device_has_the_address(self):
+        self.need_verbs()
+        document = self.loopback('-B', '127.0.0.1')
+        self.assertEqual(document['local']['transport'], 'tcp')
+        reason, = [fallback['reason'] for fallback in document['fallbacks'] if fallback['wanted'] == 'verbs']
+        self.assertIn('no RDMA device has the address 127.0.0.1', reason)
+
+    def loopback(self, *bind):
+        out = self.shell(self.one(), [Setting.mcp_perf, '--loopback', *bind, '-t', 'put_bw', '-s', '64', '--json', '-',
+                                      *BRIEF])
         document = json.loads(out)
         mcp_perf_schema.check(document)
-        self.assertEqual(document['local']['transport'], Setting.transport)
-        self.assertNotIn('verbs', [fallback['wanted'] for fallback in document['fallbacks']])
+        return document
 
     def test_two_measure_every_test(self):
         self.start_server()
