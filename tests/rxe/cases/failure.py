@@ -3,7 +3,7 @@ import signal
 
 from .base import BRIEF, GONE_S, Perf
 
-LOSSY_S = 5  # what a transfer goes on for under losses, if it does not fail before
+LOSSY_S = 3  # what a transfer goes on for under losses, if it does not fail before
 NO_PATH = 3
 RDMA, IP = '/usr/bin/rdma', '/usr/sbin/ip'
 
