@@ -58,7 +58,8 @@ struct EngineOptions {
   // How long an idle lane polls before it blocks. Zero blocks at once, as do lanes that leave no CPU free.
   std::chrono::microseconds lane_spin{20};
   // Transports in the order of preference: "verbs", "tcp", "loopback". The engine uses the first that this host allows,
-  // and Fallbacks says why it was not an earlier one. Empty: {"tcp"}.
+  // and Fallbacks says why it was not an earlier one. Empty: {"tcp"}; RDMA is asked for by {"verbs", "tcp"}, as
+  // mcp-perf --transport auto does.
   std::vector<std::string> transports = {};
   TcpOptions tcp = {};
   VerbsOptions verbs = {};

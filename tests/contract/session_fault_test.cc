@@ -218,7 +218,9 @@ INSTANTIATE_TEST_SUITE_P(
     Every, SessionMendsThreaded,
     testing::Values(ThreadedCase{TransportKind::kLoopback, 1, 1}, ThreadedCase{TransportKind::kLoopback, 2, 3},
                     ThreadedCase{TransportKind::kTcpIoUring, 0, 2}, ThreadedCase{TransportKind::kTcpIoUring, 2, 2},
-                    ThreadedCase{TransportKind::kTcpEpoll, 0, 2}, ThreadedCase{TransportKind::kTcpEpoll, 2, 2}),
+                    ThreadedCase{TransportKind::kTcpEpoll, 0, 2}, ThreadedCase{TransportKind::kTcpEpoll, 2, 2},
+                    ThreadedCase{TransportKind::kVerbs, 0, 2}, ThreadedCase{TransportKind::kVerbs, 2, 2},
+                    ThreadedCase{TransportKind::kVerbsFake, 0, 2}, ThreadedCase{TransportKind::kVerbsFake, 2, 2}),
     testing::PrintToStringParamName());
 
 TEST_P(SessionMendsThreaded, UnderAMixOfFaults) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/contract/transport_fixture.h"
 #include "tests/support/fake_verbs.h"
@@ -200,6 +201,26 @@ TEST_F(VerbsOnFake, ClosingTakesBackWhatADeviceHolds) {
   ASSERT_TRUE(BothClosed());
   EXPECT_EQ(a()->sent.size(), batch.size());
   EXPECT_EQ(ValueMismatch(landing.bytes, std::byte{0}), "");
+}
+
+// A hello of three pieces, of which the first two are answered by rejections.
+TEST_F(VerbsOnFake, WhatIsLostOfAHandshakeIsAskedForAgain) {
+  constexpr int64_t kQuickNs = 3'000'000'000;  // the connection manager itself would begin after 4.3 s
+  const std::vector<std::byte> hello = PatternBytes(3 * kHelloPieceMax - 5, 1);
+  for (const auto& [requests, rejections] : {std::pair(1, 0), {2, 0}, {0, 1}, {0, 2}, {1, 1}}) {
+    SCOPED_TRACE(absl::StrCat(requests, " requests, ", rejections, " rejections"));
+    fabric_->LoseRequests(requests);
+    fabric_->LoseRejections(rejections);
+    const auto id = a()->transport()->Connect(address_, hello, nullptr, clock_.NowNs() + kQuickNs);
+    ASSERT_TRUE(id.ok()) << id.status();
+    ASSERT_TRUE(Drive([&] { return !b()->pending.empty() || a()->closed.count(*id) > 0; }));
+    ASSERT_EQ(a()->closed.count(*id), 0u) << a()->closed[*id];
+    EXPECT_EQ(b()->pending.front()->hello(), absl::MakeConstSpan(hello));
+    ASSERT_TRUE(b()->transport()->Accept(std::move(b()->pending.front()), AsBytes("welcome"), nullptr).ok());
+    b()->pending.pop_front();
+    ASSERT_TRUE(Drive([&] { return a()->connected.count(*id) > 0; }));
+    EXPECT_TRUE(b()->pending.empty());
+  }
 }
 
 TEST(VerbsHandshake, SaysWhatItWasTold) {

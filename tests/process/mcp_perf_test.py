@@ -250,6 +250,16 @@ class McpPerf(harness.Processes):
                 self.assertEqual(len(document['results']), 2)
                 self.assertTrue(all(result['error'] for result in document['results']))
 
+    def test_a_killed_server_leaves_its_port_to_the_next(self):
+        server, port = self.server()
+        for test in ('put_bw', 'get_lat', 'send_bw'):
+            self.interrupted_client(port, test)
+            self.read_until(server.stdout, 'of 64 KiB')
+            server.kill()
+            server.wait()
+            server = self.start([PROGRAM, '--port', port])
+            self.read_until(server.stdout, 'listening on')
+
     def test_an_interrupted_client_leaves_a_document(self):
         server, port = self.server()
         client = self.start([PROGRAM, '127.0.0.1', '-p', port, '-t', 'put_bw', '-s', '64K', '-D', '60', '--json', '-'])

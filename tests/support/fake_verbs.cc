@@ -67,6 +67,16 @@ void FakeFabric::HoldSends(bool held) {
   hold = held;
 }
 
+void FakeFabric::LoseRequests(int count) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  requests_to_lose = count;
+}
+
+void FakeFabric::LoseRejections(int count) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  rejections_to_lose = count;
+}
+
 void FakeFabric::Report(ibv_event_type type) {
   const std::lock_guard<std::mutex> lock(mutex);
   ibv_async_event event = {};
@@ -115,6 +125,7 @@ class FakeCalls final : public VerbsCalls {
     device.attributes.max_qp_init_rd_atom = 16;
     return std::vector<OpenedDevice>{device};
   }
+  void AbandonDevice(ibv_context*) override {}
   absl::StatusOr<ibv_port_attr> QueryPort(ibv_context*, uint8_t) override {
     ibv_port_attr attributes = {};
     attributes.state = IBV_PORT_ACTIVE;
@@ -320,6 +331,10 @@ class FakeCalls final : public VerbsCalls {
   absl::Status Connect(rdma_cm_id* base, rdma_conn_param* parameters) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
     auto* id = FakeOf<FakeId>(base);
+    if (fabric_->requests_to_lose > 0) {
+      --fabric_->requests_to_lose;
+      return absl::OkStatus();
+    }
     const auto found = fabric_->listeners.find(PortOf(&base->route.addr.dst_addr));
     if (found == fabric_->listeners.end()) {
       Push(*id, EventOf(RDMA_CM_EVENT_REJECTED, kRejectedNobodyListens));
@@ -354,7 +369,11 @@ class FakeCalls final : public VerbsCalls {
   absl::Status Reject(rdma_cm_id* base, absl::Span<const std::byte> data) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
     auto* id = FakeOf<FakeId>(base);
-    if (id->peer != nullptr) Push(*id->peer, EventOf(RDMA_CM_EVENT_REJECTED, kRejectedByConsumer, data));
+    if (fabric_->rejections_to_lose > 0) {
+      --fabric_->rejections_to_lose;
+    } else if (id->peer != nullptr) {
+      Push(*id->peer, EventOf(RDMA_CM_EVENT_REJECTED, kRejectedByConsumer, data));
+    }
     id->state = FakeId::State::kEnded;
     return absl::OkStatus();
   }

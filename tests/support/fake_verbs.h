@@ -48,6 +48,9 @@ class FakeFabric {
   void Report(ibv_event_type type);
   // What is posted from now on is left undone until the queue pair fails, as if the peer did not answer.
   void HoldSends(bool hold);
+  // So many of the connection manager's messages get lost, of those that are sent next.
+  void LoseRequests(int count);
+  void LoseRejections(int count);
 
  private:
   friend class FakeCalls;
@@ -57,6 +60,8 @@ class FakeFabric {
   Counters counts;
   int fail_next = -1;
   bool hold = false;
+  int requests_to_lose = 0;
+  int rejections_to_lose = 0;
   uint32_t next_number = 100;
   uint16_t next_port = 20000;
   std::vector<FakeContext*> contexts;

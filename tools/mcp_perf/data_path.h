@@ -24,8 +24,8 @@ struct Difference;
 
 // What EngineOptions::transports is to be.
 std::vector<std::string> TransportsOf(const std::string& transport);
-// OK where this host has them.
-absl::Status WhyNotVerbs(const VerbsOptions& verbs);
+// OK where this host has them; given an address, where a device of it has that one. kUnavailable says why not.
+absl::Status WhyNotVerbs(const VerbsOptions& verbs, const std::string& address = "");
 
 class DataPath {
  public:

@@ -12,14 +12,17 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "tools/mcp_perf/client.h"
 #include "tools/mcp_perf/host.h"
+#include "tools/mcp_perf/loopback_address.h"
 #include "tools/mcp_perf/server.h"
 
 namespace mcp::perf {
@@ -29,6 +32,12 @@ constexpr int kReadyTimeoutMs = 15000;
 // What the child gets to end by itself once the client has left.
 constexpr int64_t kEndTimeoutNs = int64_t{5} * 1'000'000'000;
 constexpr useconds_t kEndPollUs = 2000;
+
+// Where a client reaches what listens on `bind`.
+std::string ClientHost(const std::string& bind) {
+  if (bind == "0.0.0.0") return "127.0.0.1";
+  return bind == "::" ? "::1" : bind;
+}
 
 [[noreturn]] void RunChild(const Options& options, pid_t parent, int ready_fd) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -43,13 +52,21 @@ constexpr useconds_t kEndPollUs = 2000;
   server.mode = Options::Mode::kServer;
   server.once = true;
   server.quiet = true;
-  if (server.bind.empty()) server.bind = "127.0.0.1";
+  server.bind = LoopbackAddress(options);
   if (!server.port) server.port = 0;
+  const std::string host = absl::StrCat(ClientHost(server.bind), " ");
+  if (write(ready_fd, host.data(), host.size()) < 0) std::exit(kExitTestFailed);
   std::exit(RunServer(server, ready_fd));
 }
 
-// The port that the child listens on.
-absl::StatusOr<uint16_t> AwaitPort(int fd) {
+// Where a client reaches the child.
+struct Ready {
+  std::string host;
+  uint16_t port = 0;
+};
+
+// What the child says once it listens: "HOST PORT\n".
+absl::StatusOr<Ready> AwaitReady(int fd) {
   std::string text;
   while (text.empty() || text.back() != '\n') {
     pollfd readable = {fd, POLLIN, 0};
@@ -60,11 +77,12 @@ absl::StatusOr<uint16_t> AwaitPort(int fd) {
     if (read(fd, &byte, 1) != 1) return absl::UnavailableError("the server process ended before it listened");
     text.push_back(byte);
   }
+  const std::pair<std::string, std::string> words = absl::StrSplit(text, absl::MaxSplits(' ', 1));
   uint32_t port = 0;
-  if (!absl::SimpleAtoi(absl::StripAsciiWhitespace(text), &port) || port == 0 || port > 65535) {
-    return absl::InternalError(absl::StrCat("the server process said \"", text, "\" for its port"));
+  if (!absl::SimpleAtoi(absl::StripAsciiWhitespace(words.second), &port) || port == 0 || port > 65535) {
+    return absl::InternalError(absl::StrCat("the server process said \"", text, "\" for its address"));
   }
-  return static_cast<uint16_t>(port);
+  return Ready{words.first, static_cast<uint16_t>(port)};
 }
 
 // Waits for the child, by force where it does not end. Returns what to complain of, or nothing.
@@ -88,12 +106,6 @@ std::string Reap(pid_t child) {
   return "";
 }
 
-// Where a client reaches what listens on `bind`.
-std::string ClientHost(const std::string& bind) {
-  if (bind.empty() || bind == "0.0.0.0") return "127.0.0.1";
-  return bind == "::" ? "::1" : bind;
-}
-
 }  // namespace
 
 int RunLoopback(const Options& options) {
@@ -114,13 +126,13 @@ int RunLoopback(const Options& options) {
     RunChild(options, parent, ends[1]);
   }
   close(ends[1]);
-  const absl::StatusOr<uint16_t> port = AwaitPort(ends[0]);
+  const absl::StatusOr<Ready> ready = AwaitReady(ends[0]);
   close(ends[0]);
   int status = kExitTestFailed;
-  if (port.ok()) {
-    status = Client(options, ClientHost(options.bind), *port).Run();
+  if (ready.ok()) {
+    status = Client(options, ready->host, ready->port).Run();
   } else {
-    std::fprintf(stderr, "mcp-perf: %s\n", std::string(port.status().message()).c_str());
+    std::fprintf(stderr, "mcp-perf: %s\n", std::string(ready.status().message()).c_str());
   }
   // It ends by itself after its client; but there may have been none.
   kill(child, SIGTERM);

@@ -31,8 +31,9 @@ void Declare(CLI::App& app, RawOptions& raw) {
   app.add_option("-w,--warmup", raw.warmup, "operations that are not counted [by size]");
   app.add_option("-o,--outstanding", raw.outstanding, "operations in flight (bandwidth tests)")->capture_default_str();
   app.add_option("-p,--port", raw.port, "where to listen or connect [18515]; data goes over PORT+1 where it is free");
-  app.add_option("-B,--bind", raw.bind, "address to listen on [all; 127.0.0.1 with --loopback]");
-  app.add_option("--transport", raw.transport, "auto|verbs|tcp")->capture_default_str();
+  app.add_option("-B,--bind", raw.bind, "address to listen on [all; with --loopback an RDMA device's, else 127.0.0.1]");
+  app.add_option("--transport", raw.transport, "auto|verbs|tcp; auto: verbs where both sides can, else tcp")
+      ->capture_default_str();
   app.add_option("--device", raw.device, "NAME[/PORT]: device of verbs");
   app.add_option("--gid-index", raw.gid_index, "GID of verbs");
   app.add_option("--rails", raw.rails, "connections to stripe over, 1 to 8 [chosen]");

@@ -45,7 +45,7 @@ struct Options {
   std::optional<uint64_t> warmup;      // operations; when absent, chosen by size
   uint32_t outstanding = 16;
   std::optional<uint16_t> port;
-  std::string bind;  // empty: all addresses, and 127.0.0.1 with --loopback
+  std::string bind;  // empty: all addresses; with --loopback, loopback_address.h
   int rails = 0;     // 0: chosen
   DataSpec data;
   bool checksum = true;

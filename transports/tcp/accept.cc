@@ -3,6 +3,7 @@
 #include "transports/tcp/accept.h"
 
 #include <poll.h>
+#include <sys/epoll.h>
 
 #include <cerrno>
 #include <cstring>
@@ -20,6 +21,16 @@ namespace {
 constexpr int kAcceptsPerRound = 64;
 constexpr int64_t kRestNs = 100'000'000;  // of a listener that ran out of descriptors
 constexpr size_t kListenersMax = 64;
+
+// A ring takes its sockets apart some time after its process has ended, and a listener in it would keep the port from
+// the next process. A member of an epoll set goes with its last descriptor.
+absl::StatusOr<Descriptor> Watch(int fd) {
+  Descriptor watch(epoll_create1(EPOLL_CLOEXEC));
+  if (!watch.valid()) return ErrnoStatus(errno, "tcp: epoll_create1");
+  epoll_event event = {.events = EPOLLIN, .data = {}};
+  if (epoll_ctl(watch.get(), EPOLL_CTL_ADD, fd, &event) != 0) return ErrnoStatus(errno, "tcp: epoll_ctl");
+  return watch;
+}
 
 }  // namespace
 
@@ -67,9 +78,10 @@ absl::StatusOr<std::string> TcpTransport::Listen(absl::string_view address) {
   MCP_ASSIGN_OR_RETURN(listener->fd, MakeListener(addresses.front(), network_->early_congestion_control()));
   MCP_ASSIGN_OR_RETURN(const SocketAddress bound, LocalAddress(listener->fd.get()));
   listener->bound_address = FormatAddress(bound);
+  MCP_ASSIGN_OR_RETURN(listener->watch, Watch(listener->fd.get()));
   uint32_t index = 0;
   while (index < listeners_.size() && listeners_[index] != nullptr) ++index;
-  MCP_ASSIGN_OR_RETURN(listener->id, AddSocket(listener->fd.get(), {SocketOwner::Kind::kListener, index}));
+  MCP_ASSIGN_OR_RETURN(listener->id, AddSocket(listener->watch.get(), {SocketOwner::Kind::kListener, index}));
   listener->awaiting = true;
   reactor_->AwaitReady(listener->id, POLLIN);
   std::string bound_address = listener->bound_address;
@@ -84,7 +96,7 @@ void TcpTransport::StopListening(absl::string_view bound_address) {
     if (listener == nullptr || listener->closing || listener->bound_address != bound_address) continue;
     listener->closing = true;
     if (listener->resume_ns != 0) --resting_listeners_;
-    shutdown(listener->fd.get(), SHUT_RDWR);  // refuses newcomers from now on
+    listener->fd.Reset();  // refuses newcomers from now on, and its port is free
     if (listener->awaiting) reactor_->Cancel(listener->id, Operation::kReady);
     for (uint32_t i = 0; i < candidates_.size(); ++i) {
       if (candidates_[i] != nullptr && candidates_[i]->listener == index) DropCandidate(i);

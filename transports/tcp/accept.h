@@ -19,7 +19,8 @@ namespace mcp::internal {
 
 struct TcpListener {
   Descriptor fd;
-  SocketId id = 0;
+  Descriptor watch;  // an epoll set of `fd` alone, which the reactor waits for: it holds no reference to the socket
+  SocketId id = 0;   // of `watch`
   std::string bound_address;
   bool awaiting = false;
   bool closing = false;

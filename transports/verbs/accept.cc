@@ -108,8 +108,17 @@ void VerbsTransport::OnRequest(const ConnectionEvent& event) {
   queued_.push_back(std::move(incoming));
 }
 
-// True when the hello is whole.
+bool VerbsTransport::IsRepeated(const ConnectData& data) const {
+  const auto known = partial_hellos_.find(data.nonce);
+  if (known == partial_hellos_.end()) return false;
+  const absl::Span<const std::byte> bytes = known->second.bytes;
+  return known->second.total == data.hello_bytes && data.offset + data.piece.size() <= bytes.size() &&
+         bytes.subspan(data.offset, data.piece.size()) == data.piece;
+}
+
+// True when the hello is whole. A piece may come again: its answer was lost.
 bool VerbsTransport::CollectHello(const ConnectData& data, std::vector<std::byte>* hello) {
+  if (IsRepeated(data)) return false;
   if (data.offset == 0) {
     if (partial_hellos_.size() >= kPartialHellosMax) {
       partial_hellos_.erase(std::min_element(partial_hellos_.begin(), partial_hellos_.end(),

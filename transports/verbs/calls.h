@@ -65,8 +65,12 @@ class VerbsCalls {
  public:
   virtual ~VerbsCalls() = default;
 
-  // Every device of the host. kUnavailable when there is none, or they cannot be reached. They stay open.
+  // Every device of the host. kUnavailable when there is none, or they cannot be reached. Once; they stay open for as
+  // long as this object lives.
   virtual absl::StatusOr<std::vector<OpenedDevice>> OpenDevices() = 0;
+  // The device is gone. Its kernel waits with the removal until nobody has it open, and the libraries keep what they
+  // opened: so the last user's end takes the context's descriptors away from them.
+  virtual void AbandonDevice(ibv_context* context) = 0;
   virtual absl::StatusOr<ibv_port_attr> QueryPort(ibv_context* context, uint8_t port) = 0;
   virtual std::vector<GidEntry> Gids(ibv_context* context) = 0;
 

@@ -12,6 +12,10 @@ namespace mcp::internal {
 namespace {
 
 constexpr int kResolveMsMax = 60'000;
+// The connection manager sends a request anew after 4.3 s only, and an answer that refuses one not at all. So whoever
+// is not answered asks anew after about this, then twice as long, and so on; the deadline ends it.
+constexpr int64_t kAskAgainNs = 250 * kNsPerMs;
+constexpr uint32_t kAskAgainDoublings = 3;
 // Reasons of the connection manager, as events carry them (InfiniBand Architecture, 12.6.7.2).
 constexpr int kRejectedNobodyListens = 8;
 constexpr int kRejectedByConsumer = 28;
@@ -46,6 +50,7 @@ int VerbsTransport::RemainingMs(const VerbsConnection& connection) const {
 absl::Status VerbsTransport::BeginRequest(VerbsConnection& connection) {
   if (connection.cm_id != nullptr) calls().DestroyId(std::exchange(connection.cm_id, nullptr));
   connection.state = State::kResolving;
+  connection.ask_again_ns = 0;
   MCP_ASSIGN_OR_RETURN(connection.cm_id, calls().CreateId(channel_, &connection));
   VerbsAddress source = network_->source().value_or(VerbsAddress());
   const bool bind = source.storage.ss_family == connection.target.storage.ss_family;
@@ -77,7 +82,12 @@ absl::Status VerbsTransport::OnRouteResolved(VerbsConnection& connection) {
   data.offset = connection.hello_offset;
   data.piece = hello.subspan(data.offset, kHelloPieceMax);
   if (data.offset + data.piece.size() == hello.size()) {
+    // Never asked for twice by us: the peer may have taken us in, and its answer be lost.
     MCP_RETURN_IF_ERROR(calls().PrepareQueuePair(connection.cm_id, connection.qp));
+  } else {
+    const int64_t pause_ns = kAskAgainNs << std::min(connection.asked++, kAskAgainDoublings);
+    // Many may have lost their requests at once. The nonce is as good as any random number.
+    connection.ask_again_ns = clock_->NowNs() + pause_ns + static_cast<int64_t>(connection.nonce % (pause_ns / 4));
   }
   const std::array<std::byte, kConnectDataMax> bytes = EncodeConnect(data);
   const QueuePairSettings settings = SettingsFor(connection, connection.device->port_attributes.active_mtu);
@@ -116,6 +126,7 @@ absl::Status VerbsTransport::OnRejected(VerbsConnection& connection, const Conne
     const size_t next = size_t{connection.hello_offset} + kHelloPieceMax;
     if (data->next_piece && data->offset == next && next < connection.hello.size()) {
       connection.hello_offset = data->offset;
+      connection.asked = 0;
       return BeginRequest(connection);
     }
     return absl::UnavailableError(

@@ -2,6 +2,7 @@
 #ifndef MCP_TRANSPORTS_VERBS_CONNECTION_H_
 #define MCP_TRANSPORTS_VERBS_CONNECTION_H_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -90,7 +91,9 @@ struct VerbsConnection {
   std::vector<std::byte> hello;  // ours to the peer: the connecting side's in pieces, the accepting side's as welcome
   uint16_t hello_offset = 0;
   VerbsAddress target;
-  int64_t deadline_ns = 0;  // of connecting, of the goodbye, of draining
+  int64_t deadline_ns = 0;   // of connecting, of the goodbye, of draining
+  int64_t ask_again_ns = 0;  // connecting side, a piece that is not the last: when to ask anew. 0: not at all
+  uint32_t asked = 0;        // how often for this piece
   ibv_mtu path_mtu = IBV_MTU_1024;
   uint8_t remote_device = 0;
   std::string local_address;
@@ -109,6 +112,8 @@ struct VerbsConnection {
 
   absl::Status reason;
 
+  // When there is something to do, even if nothing comes.
+  int64_t due_ns() const { return ask_again_ns != 0 ? std::min(ask_again_ns, deadline_ns) : deadline_ns; }
   bool connecting() const { return state >= State::kResolving && state <= State::kAccepting; }
 };
 

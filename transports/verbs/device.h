@@ -92,6 +92,7 @@ class VerbsTransport final : public Transport {
 
   // accept.cc
   void OnRequest(const ConnectionEvent& event);
+  bool IsRepeated(const ConnectData& data) const;
   bool CollectHello(const ConnectData& data, std::vector<std::byte>* hello);
   void Turn(rdma_cm_id* id, const RejectData& data);
   void SayWelcome(VerbsConnection& connection);

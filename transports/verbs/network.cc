@@ -43,6 +43,7 @@ VerbsNetworkImpl::~VerbsNetworkImpl() {
   memory_.reset();
   for (const auto& device : devices_) {
     if (device->domain != nullptr) calls_->FreeDomain(device->domain);
+    if (device->gone.load(std::memory_order_acquire)) calls_->AbandonDevice(device->opened.context);
   }
 }
 

@@ -284,7 +284,7 @@ void VerbsTransport::Block(int64_t deadline_ns) {
       case State::kClosed:
         return;
       default:
-        deadline_ns = std::min(deadline_ns, connection->deadline_ns);
+        deadline_ns = std::min(deadline_ns, connection->due_ns());
     }
   }
   const int64_t left_ns = deadline_ns - clock_->NowNs();

@@ -34,6 +34,7 @@ void VerbsTransport::BeginClose(VerbsConnection& connection, absl::Status reason
   const bool was_open = connection.state == State::kOpen;
   if (!was_open && !connection.connecting()) return;
   if (!was_open) --handshakes_;
+  connection.ask_again_ns = 0;
   connection.reason = std::move(reason);
   Watch(connection);
   if (was_open && tell_peer && connection.hung_up == VerbsConnection::HungUp::kNo) {
@@ -143,10 +144,12 @@ void VerbsTransport::CheckDeadlines() {
   const int64_t now_ns = clock_->NowNs();
   for (const std::unique_ptr<VerbsConnection>& connection : connections_) {
     if (connection->state == State::kFree || connection->state == State::kOpen || connection->state == State::kClosed ||
-        connection->deadline_ns > now_ns) {
+        connection->due_ns() > now_ns) {
       continue;
     }
-    if (connection->state == State::kLeaving) {
+    if (connection->state == State::kAsking && connection->deadline_ns > now_ns) {
+      if (absl::Status asked = BeginRequest(*connection); !asked.ok()) BeginClose(*connection, std::move(asked), false);
+    } else if (connection->state == State::kLeaving) {
       FailQueuePair(*connection);
     } else if (connection->state == State::kDraining) {
       network_->logger().Log(LogLevel::kWarning, "verbs ", connection->device->opened.name, ": ",

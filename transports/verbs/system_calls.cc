@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <mutex>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/errno_status.h"
@@ -33,17 +35,58 @@ absl::StatusOr<T*> Made(T* object, const char* what) {
   return object;
 }
 
+// librdmacm has one context a device for the whole process, so who uses which is the process's as well: engines know
+// nothing of each other.
+struct ContextUse {
+  int users = 0;
+  bool abandoned = false;
+};
+struct ContextUses {
+  std::mutex mutex;
+  std::map<ibv_context*, ContextUse> by_context;
+};
+ContextUses& Uses() {
+  static auto* const uses = new ContextUses;
+  return *uses;
+}
+
+// The context stays librdmacm's, which closes these descriptors once more when it finds the device missing.
+void CloseUnder(const ibv_context* context) {
+  const int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (nothing < 0) return;
+  dup3(nothing, context->async_fd, O_CLOEXEC);
+  dup3(nothing, context->cmd_fd, O_CLOEXEC);
+  close(nothing);
+}
+
 class SystemCalls final : public VerbsCalls {
  public:
+  ~SystemCalls() override {
+    if (contexts_ == nullptr) return;
+    const std::lock_guard<std::mutex> lock(Uses().mutex);
+    for (ibv_context** context = contexts_; *context != nullptr; ++context) {
+      const auto use = Uses().by_context.find(*context);
+      if (--use->second.users > 0) continue;
+      if (use->second.abandoned) CloseUnder(*context);
+      Uses().by_context.erase(use);
+    }
+    rdma_free_devices(contexts_);
+  }
+
+  void AbandonDevice(ibv_context* context) override {
+    const std::lock_guard<std::mutex> lock(Uses().mutex);
+    Uses().by_context[context].abandoned = true;
+  }
+
   absl::StatusOr<std::vector<OpenedDevice>> OpenDevices() override {
     if (access("/sys/class/infiniband", F_OK) != 0) {
       return absl::UnavailableError("no RDMA device: /sys/class/infiniband does not exist");
     }
+    const std::lock_guard<std::mutex> lock(Uses().mutex);
     int count = 0;
-    ibv_context** contexts = rdma_get_devices(&count);
-    if (contexts == nullptr || count == 0) {
+    contexts_ = rdma_get_devices(&count);
+    if (contexts_ == nullptr || count == 0) {
       const int error = errno;
-      if (contexts != nullptr) rdma_free_devices(contexts);
       return absl::UnavailableError(
           absl::StrCat("no RDMA device can be opened: ", ErrnoText(error != 0 ? error : ENODEV),
                        " (is one in /sys/class/infiniband, are rdma_ucm and ib_uverbs loaded, is its user-space "
@@ -51,14 +94,14 @@ class SystemCalls final : public VerbsCalls {
     }
     std::vector<OpenedDevice> devices;
     for (int i = 0; i < count; ++i) {
+      ++Uses().by_context[contexts_[i]].users;
       OpenedDevice device;
-      device.context = contexts[i];
-      device.name = ibv_get_device_name(contexts[i]->device);
-      if (ibv_query_device(contexts[i], &device.attributes) != 0) continue;
-      if (!NotBlocking(contexts[i]->async_fd).ok()) continue;
+      device.context = contexts_[i];
+      device.name = ibv_get_device_name(contexts_[i]->device);
+      if (ibv_query_device(contexts_[i], &device.attributes) != 0) continue;
+      if (!NotBlocking(contexts_[i]->async_fd).ok()) continue;
       devices.push_back(std::move(device));
     }
-    rdma_free_devices(contexts);  // the array; the devices stay open
     if (devices.empty()) return absl::UnavailableError("no RDMA device answers a query");
     return devices;
   }
@@ -241,6 +284,9 @@ class SystemCalls final : public VerbsCalls {
   }
   absl::Status Establish(rdma_cm_id* id) override { return Result(rdma_establish(id), "rdma_establish"); }
   void Disconnect(rdma_cm_id* id) override { rdma_disconnect(id); }
+
+ private:
+  ibv_context** contexts_ = nullptr;  // ends with a null
 };
 
 }  // namespace

@@ -13,7 +13,6 @@ from rig import choose  # noqa: E402
 
 # Of every measurement: emulation is slow, and one operation of each kind says what there is to say.
 BRIEF = ('-n', '20', '-w', '2', '--quiet')
-LONG = ('-D', '60', '--quiet')
 # A peer that is gone is an error within mcp-perf's own time-out of 5 s; the rest is for the emulation.
 GONE_S = 30
 UNDER_WAY_BYTES = 4 << 20  # a transfer that moved as much is neither its handshake nor its end
@@ -79,12 +78,13 @@ class Case(unittest.TestCase):
         return result.out
 
     def lose(self, machine, share):
-        """From now on that share of the packets that leave the machine is lost; the count starts anew."""
+        """From now on that share of the packets that leave the machine is lost. Changed in place: what rxe wants to send
+        while a link has no discipline ends the device's own queue pair, and with it all connecting."""
         qdisc = f'/usr/sbin/tc qdisc {{}} dev {machine.link} root netem loss {share} limit 10000'
-        self.shell(machine, f'{qdisc.format("delete")} 2>/dev/null; {qdisc.format("add")}')
+        self.shell(machine, f'{qdisc.format("change")} 2>/dev/null || {qdisc.format("add")}')
 
     def lost(self, machine):
-        """How many packets that was."""
+        """How many packets that was so far."""
         shown = self.shell(machine, f'/usr/sbin/tc -s qdisc show dev {machine.link} root')
         return int(re.search(r'dropped (\d+)', shown)[1])
 
@@ -109,9 +109,9 @@ class Perf(Case):
             [Setting.mcp_perf, address or self.server_machine.address, '--transport', Setting.transport, '--json', '-',
              *options], limit_s=200)
 
-    def start_transfer(self, test='put_bw'):
-        """A client in the middle of a transfer that would go on for a minute."""
-        client = self.start_client('-t', test, '-s', '64K', *LONG)
+    def start_transfer(self, test='put_bw', duration_s=60):
+        """A client in the middle of a transfer that would go on for so long."""
+        client = self.start_client('-t', test, '-s', '64K', '-D', str(duration_s), '--quiet')
         self.addCleanup(self.end, client)
         before = self.moved_bytes()
         deadline = time.monotonic() + GONE_S
@@ -133,7 +133,8 @@ class Perf(Case):
         for line in document['results']:
             self.assertNotIn('was sent', line['error'] or '', 'wrong bytes arrived')
             self.assertEqual(line['checksum_failures'], 0)
-        self.assertEqual(document['local']['transport'], Setting.transport)
+        if status in (0, 1):
+            self.assertEqual(document['local']['transport'], Setting.transport)
         return document
 
     def measure(self, *options, brief=BRIEF, **where):

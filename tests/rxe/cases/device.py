@@ -41,8 +41,9 @@ class Device(Case):
         lost = []
         for loss in ('0%', '5%'):
             self.lose(client_machine, loss)
+            before = self.lost(client_machine)
             self.write_bandwidth(server_machine, client_machine)
-            lost.append(self.lost(client_machine))
+            lost.append(self.lost(client_machine) - before)
         self.lose(client_machine, '0%')
         self.assertEqual(lost[0], 0)
         self.assertGreater(lost[1], 0)
