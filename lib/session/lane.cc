@@ -111,6 +111,9 @@ size_t Lane::Dispatch(size_t count) {
       case Event::Kind::kMessage:
         rail->OnMessage(event);
         break;
+      case Event::Kind::kDone:
+        rail->OnDone(event);
+        break;
       case Event::Kind::kConnected:
         rail->OnConnected(event);
         break;

@@ -40,7 +40,7 @@ struct Submission {
     kLandingDone,  // the last byte of `landing` came on another lane
   };
   Kind kind = Kind::kWrite;
-  bool eager = false;
+  Way way = Way::kFramed;  // kPart
   Rail* rail = nullptr;
   const std::byte* local = nullptr;
   uint64_t length = 0;

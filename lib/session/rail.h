@@ -119,6 +119,7 @@ class Rail {
   void CompleteLanding(Landing* landing);
 
   // Events of the transport.
+  void OnDone(const Event& event);
   void OnConnected(const Event& event);
   void OnMessage(const Event& event);
   void OnClosed(const Event& event);
@@ -147,6 +148,7 @@ class Rail {
   bool PostBatch(uint64_t* budget);
   bool PostReplays();
   void BuildRequest(Operation* operation, uint32_t sequence, size_t slot);
+  void BuildOneSided(const Operation& operation, uint32_t number, size_t slot);
   void SendAckIfDue(bool about_to_block);
   bool PostAck(uint8_t flags, uint64_t resend, bool may_overtake);
   bool WindowOpen() const;
@@ -184,6 +186,8 @@ class Rail {
   OperationList pending_;  // not posted
   OperationList sent_;     // posted, not acknowledged; sequences [sent front, next_sequence_)
   uint32_t next_sequence_ = 0;
+  OperationList one_sided_;  // posted, and not framed: the device says when they are done
+  uint32_t next_one_sided_ = 0;
   OperationList fenced_;  // acknowledged, but a copy may still be on its way
   bool fence_queued_ = false;
   uint32_t replays_ = 0;  // operations of sent_ that are marked for replay

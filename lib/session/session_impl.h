@@ -144,6 +144,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // One-sided work, on the rail's lane.
   void StartPut(Rail& rail, Submission& submission);
   void StartGet(Rail& rail, Submission& submission);
+  void StartOneSided(Rail& rail, Submission& submission, Way way);
   void OnGet(Rail& rail, const Frame& frame);
   // Sends the operation's payload to (key, offset) at the peer, over one rail or striped over all.
   void StartWrite(Rail& rail, Operation* operation);
@@ -155,6 +156,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
     uint64_t length = 0;
     Remote remote;
     int64_t deadline_ns = 0;
+    Way way = Way::kFramed;
   };
   void SubmitPart(Rail& carrier, Part part);
   void EnqueuePart(Rail& rail, const Part& part);
@@ -188,6 +190,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // Opening and the end.
   void ConnectRail(Rail& rail);
   void Open();
+  bool OffersOneSided() const;
   void CloseIfDrained();
   void OnCloseAcknowledged();
   void RunCloser(Completion completion);
@@ -206,6 +209,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   uint64_t token_;
   uint16_t rail_count_;
   bool checksum_;
+  bool one_sided_ = false;  // puts and gets are left to the devices
   int64_t peer_timeout_ns_;
   uint32_t outstanding_max_per_rail_;
   uint64_t eager_bytes_max_;

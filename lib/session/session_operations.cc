@@ -164,7 +164,8 @@ void SessionImpl::Take(Lane& lane, Submission& submission) {
                                       submission.local,
                                       submission.length,
                                       {submission.key, submission.offset, submission.window},
-                                      submission.deadline_ns});
+                                      submission.deadline_ns,
+                                      submission.way});
   }
   if (session.ended()) {
     submission.region->Unreference(lane.shard());

@@ -28,7 +28,9 @@ SessionImpl::Remote TargetOf(const Operation& operation) {
 
 }  // namespace
 
+// Nothing to send is left to frames: a device would not even look at the window.
 void SessionImpl::StartPut(Rail& rail, Submission& submission) {
+  if (one_sided_ && submission.length > 0) return StartOneSided(rail, submission, Way::kPlaced);
   const bool small = submission.length <= eager_bytes_max_;
   Operation* operation = rail.NewFrame(small ? FrameType::kPut : FrameType::kTile);
   SetTarget(operation, {submission.key, submission.offset, submission.window});
@@ -39,6 +41,19 @@ void SessionImpl::StartPut(Rail& rail, Submission& submission) {
   operation->deadline_ns = submission.deadline_ns;
   operation->completion = std::move(submission.completion);
   if (small) return rail.EnqueueOnLane(operation);
+  StartWrite(rail, operation);
+}
+
+void SessionImpl::StartOneSided(Rail& rail, Submission& submission, Way way) {
+  Operation* operation = rail.NewFrame(FrameType::kTile);
+  operation->way = way;
+  SetTarget(operation, {submission.key, submission.offset, submission.window});
+  operation->payload = submission.local;
+  operation->payload_bytes = submission.length;
+  operation->region = submission.region;
+  operation->id = submission.id;
+  operation->deadline_ns = submission.deadline_ns;
+  operation->completion = std::move(submission.completion);
   StartWrite(rail, operation);
 }
 
@@ -77,6 +92,7 @@ void SessionImpl::SubmitPart(Rail& carrier, Part part) {
   submission.offset = part.remote.offset;
   submission.window = part.remote.window;
   submission.deadline_ns = part.deadline_ns;
+  submission.way = part.way;
   carrier.lane().SubmitAlways(std::move(submission));
 }
 
@@ -89,7 +105,7 @@ void SessionImpl::SendWhole(Rail& carrier, Operation* operation) {
 // Contiguous parts, one a rail, cut into tiles where they are posted.
 void SessionImpl::Stripe(Rail& rail, Operation* operation) {
   const uint64_t length = operation->payload_bytes;
-  Part part{nullptr, operation->payload, 0, TargetOf(*operation), operation->deadline_ns};
+  Part part{nullptr, operation->payload, 0, TargetOf(*operation), operation->deadline_ns, operation->way};
   part.transfer = MakeTransfer(rail.lane(), operation);
   const uint64_t rails = length >= kStripeIdleBytesMin ? rail_count_ : 1;
   const uint64_t share = (length / rails + kStripeAlignment - 1) / kStripeAlignment * kStripeAlignment;
@@ -110,6 +126,7 @@ void SessionImpl::EnqueuePart(Rail& rail, const Part& part) {
     return FinishPart(rail, part.transfer, part.length, absl::CancelledError("the receiver took its buffer back"));
   }
   Operation* operation = rail.NewFrame(FrameType::kTile);
+  operation->way = part.way;
   SetTarget(operation, part.remote);
   operation->payload = part.local;
   operation->payload_bytes = part.length;
@@ -146,6 +163,7 @@ void SessionImpl::FinishPart(Rail& rail, Transfer* transfer, uint64_t bytes, con
 }
 
 void SessionImpl::StartGet(Rail& rail, Submission& submission) {
+  if (one_sided_ && submission.length > 0) return StartOneSided(rail, submission, Way::kFetched);
   Lane& lane = rail.lane();
   Landing* landing = lane.landings().Get();
   // Before the key is there for other lanes to resolve: what these read of a landing.

@@ -18,6 +18,15 @@ uint64_t LengthOf(const ibv_send_wr& work) {
   return length;
 }
 
+// The other way round, of a read.
+void Scatter(const ibv_send_wr& work, uint64_t from) {
+  for (int i = 0; i < work.num_sge; ++i) {
+    std::memcpy(reinterpret_cast<void*>(work.sg_list[i].addr), reinterpret_cast<const void*>(from),
+                work.sg_list[i].length);
+    from += work.sg_list[i].length;
+  }
+}
+
 void Gather(const ibv_send_wr& work, uint64_t to) {
   for (int i = 0; i < work.num_sge; ++i) {
     if (work.sg_list[i].length == 0) continue;
@@ -69,12 +78,14 @@ void FakeOperations::Fail(FakeFabric& fabric, FakeQueuePair& qp) {
   }
 }
 
-bool FakeOperations::Readable(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work) {
+// Of this side's memory.
+bool FakeOperations::Usable(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work) {
   if ((work.send_flags & IBV_SEND_INLINE) != 0) return LengthOf(work) <= qp.inline_max;
   for (int i = 0; i < work.num_sge; ++i) {
     const auto found = fabric.regions.find(work.sg_list[i].lkey);
     if (found == fabric.regions.end() || found->second->mr.context != qp.qp.context ||
-        !Within(found->second->mr, work.sg_list[i].addr, work.sg_list[i].length)) {
+        !Within(found->second->mr, work.sg_list[i].addr, work.sg_list[i].length) ||
+        (work.opcode == IBV_WR_RDMA_READ && (found->second->access & IBV_ACCESS_LOCAL_WRITE) == 0)) {
       return false;
     }
   }
@@ -115,16 +126,16 @@ ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, con
     fabric.fail_next = -1;
     return status;
   }
-  if (!Readable(fabric, qp, work)) return IBV_WC_LOC_PROT_ERR;
+  if (!Usable(fabric, qp, work)) return IBV_WC_LOC_PROT_ERR;
   const auto peer = fabric.queue_pairs.find(qp.peer);
   if (peer == fabric.queue_pairs.end() || peer->second->qp.state != IBV_QPS_RTS) return IBV_WC_RETRY_EXC_ERR;
   FakeQueuePair& to = *peer->second;
   if (work.opcode == IBV_WR_SEND || work.opcode == IBV_WR_SEND_WITH_IMM) return Send(fabric, to, work);
-  if (work.opcode != IBV_WR_RDMA_WRITE) return IBV_WC_LOC_QP_OP_ERR;
+  if (work.opcode != IBV_WR_RDMA_WRITE && work.opcode != IBV_WR_RDMA_READ) return IBV_WC_LOC_QP_OP_ERR;
+  const unsigned right = work.opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE;
   const auto region = fabric.regions.find(work.wr.rdma.rkey);
   if (region == fabric.regions.end() || region->second->mr.context != to.qp.context ||
-      (region->second->access & IBV_ACCESS_REMOTE_WRITE) == 0 ||
-      !Within(region->second->mr, work.wr.rdma.remote_addr, LengthOf(work))) {
+      (region->second->access & right) == 0 || !Within(region->second->mr, work.wr.rdma.remote_addr, LengthOf(work))) {
     ++fabric.counts.access_errors;
     ibv_async_event event = {};
     event.event_type = IBV_EVENT_QP_ACCESS_ERR;
@@ -133,7 +144,11 @@ ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, con
     Fail(fabric, to);
     return IBV_WC_REM_ACCESS_ERR;
   }
-  Gather(work, work.wr.rdma.remote_addr);
+  if (work.opcode == IBV_WR_RDMA_READ) {
+    Scatter(work, work.wr.rdma.remote_addr);
+  } else {
+    Gather(work, work.wr.rdma.remote_addr);
+  }
   return IBV_WC_SUCCESS;
 }
 

@@ -110,7 +110,7 @@ struct FakeOperations {
   // With the fabric locked.
   static ibv_wc_status Execute(FakeFabric& fabric, FakeQueuePair& qp, const ibv_send_wr& work);
   static ibv_wc_status Send(FakeFabric& fabric, FakeQueuePair& to, const ibv_send_wr& work);
-  static bool Readable(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work);
+  static bool Usable(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work);
   static void Complete(FakeFabric& fabric, FakeCompletionQueue& queue, const ibv_wc& completion);
   static void CompleteSend(FakeFabric& fabric, FakeQueuePair& qp, uint64_t work_id, ibv_wc_status status);
   static void Fail(FakeFabric& fabric, FakeQueuePair& qp);

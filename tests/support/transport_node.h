@@ -87,6 +87,7 @@ class TransportNode {
   std::map<ConnectionId, absl::Status> closed;
   std::vector<void*> closed_contexts;
   std::vector<uint64_t> sent;  // work ids
+  std::vector<uint64_t> done;  // of kDone: the last of those that are done
   std::deque<std::unique_ptr<PendingConnection>> pending;
   uint64_t messages_seen = 0;
 

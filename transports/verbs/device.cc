@@ -50,7 +50,7 @@ VerbsTransport::VerbsTransport(std::shared_ptr<VerbsNetworkImpl> network, Clock*
     absl::StrAppend(&info_.device, info_.device.empty() ? "" : ", ", device.opened.name, "/", device.port);
     message_max = std::min<uint64_t>(message_max, device.port_attributes.max_msg_sz);
   }
-  info_.capabilities = kCapabilityRemotePlacement | kCapabilityZeroCopySend;
+  info_.capabilities = kCapabilityRemotePlacement | kCapabilityZeroCopySend | kCapabilityOneSided;
   info_.message_bytes_max = kVerbsMessageBytesMax;
   info_.eager_bytes_max = kVerbsEagerBytesMax;
   info_.write_bytes_max = std::min(kWriteBytesMax, message_max * kWritePiecesMax);
