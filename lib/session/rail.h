@@ -92,6 +92,11 @@ class Rail {
 
   // Sending. Takes the operation over; it is posted at the end of the round.
   void EnqueueOnLane(Operation* operation);
+  // Between rounds, on the thread that drives the lane: what has next to nothing before it need not wait for a round. A
+  // burst still gathers behind its first ones, for one doorbell.
+  void PostAtOnceIfIdle() {
+    if (one_sided_.size() < kAtOnceMax && pending_.size() == 1 && !lane_.InRound()) PostPending();
+  }
   // Builds an operation without completion (a control frame).
   Operation* NewFrame(FrameType type);
   void Flush(bool about_to_block);
@@ -149,6 +154,7 @@ class Rail {
   bool PostReplays();
   void BuildRequest(Operation* operation, uint32_t sequence, size_t slot);
   void BuildOneSided(const Operation& operation, uint32_t number, size_t slot);
+  bool OwesAck() const;
   void SendAckIfDue(bool about_to_block);
   bool PostAck(uint8_t flags, uint64_t resend, bool may_overtake);
   bool WindowOpen() const;
@@ -186,6 +192,7 @@ class Rail {
   OperationList pending_;  // not posted
   OperationList sent_;     // posted, not acknowledged; sequences [sent front, next_sequence_)
   uint32_t next_sequence_ = 0;
+  static constexpr uint32_t kAtOnceMax = 2;
   OperationList one_sided_;  // posted, and not framed: the device says when they are done
   uint32_t next_one_sided_ = 0;
   OperationList fenced_;  // acknowledged, but a copy may still be on its way

@@ -27,11 +27,29 @@ void Rail::OnDone(const Event& event) {
   const auto last = static_cast<uint32_t>(event.work_id);
   // Completions may enqueue more, which goes to pending_ only.
   while (!one_sided_.empty() && !SequenceBefore(last, one_sided_.front()->sequence)) {
-    Operation* operation = one_sided_.PopFront();
-    if (operation->way == Way::kFetched) RailCounters::Add(counters_.payload_bytes_received, operation->payload_bytes);
-    session_.FinishOperation(*this, operation, absl::OkStatus());
+    session_.FinishOneSided(*this, one_sided_.PopFront());
   }
   if (!pending_.empty()) lane_.MarkDirtyOnLane(this);
+}
+
+// FinishOperation for what is done, of which there is much: the place is this rail's, and the completion runs where it
+// lies. The operation serves again only when that has returned.
+void SessionImpl::FinishOneSided(Rail& rail, Operation* operation) {
+  Lane& lane = rail.lane();
+  RailCounters& counters = rail.counters();
+  const uint64_t bytes = operation->payload_bytes;
+  if (operation->way == Way::kFetched) RailCounters::Add(counters.payload_bytes_received, bytes);
+  if (Transfer* transfer = operation->transfer; transfer != nullptr) {
+    lane.operations().Return(operation);
+    return FinishPart(rail, transfer, bytes, absl::OkStatus());
+  }
+  operation->region->Unreference(lane.shard());
+  RailCounters::Add(counters.operations_completed, 1);
+  rail.places().GiveBack(true);
+  std::move(operation->completion)({absl::OkStatus(), bytes, 0, operation->id});
+  operation->completion = nullptr;
+  lane.operations().Return(operation);
+  CloseIfClosing();
 }
 
 }  // namespace mcp::internal

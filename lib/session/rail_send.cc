@@ -43,20 +43,21 @@ Operation* Rail::NewFrame(FrameType type) {
 
 bool Rail::WindowOpen() const { return sent_.size() < kFramesInFlightMax && bytes_in_flight_ < kBytesInFlightMax; }
 
-bool Rail::wants_flush() const {
-  return backlog_ || refused_ || replays_ > 0 || unacknowledged_ > 0 || ack_urgent_ || reply_wanted_ ||
-         go_back_wanted_ || resend_wanted_ < damaged_count_;
+bool Rail::OwesAck() const {
+  return unacknowledged_ > 0 || ack_urgent_ || reply_wanted_ || go_back_wanted_ || resend_wanted_ < damaged_count_;
 }
+
+bool Rail::wants_flush() const { return backlog_ || refused_ || replays_ > 0 || OwesAck(); }
 
 void Rail::Flush(bool about_to_block) {
   PostPending();
-  if (state_ == State::kUp) SendAckIfDue(about_to_block);
+  if (state_ == State::kUp && OwesAck()) SendAckIfDue(about_to_block);
 }
 
 void Rail::PostPending() {
   backlog_ = false;
   refused_ = false;
-  if (state_ != State::kUp) return;
+  if (state_ != State::kUp || (pending_.empty() && replays_ == 0)) return;
   uint64_t budget = kFlushBytesMax;
   if (replays_ == 0 || PostReplays()) {
     while (!pending_.empty() && WindowOpen()) {

@@ -45,20 +45,31 @@ void SessionImpl::StartPut(Rail& rail, Submission& submission) {
 }
 
 void SessionImpl::StartOneSided(Rail& rail, Submission& submission, Way way) {
+  StartOneSidedHere(rail, way, {submission.region, const_cast<std::byte*>(submission.local), submission.length},
+                    {submission.key, submission.offset, submission.window}, std::move(submission.completion),
+                    submission.id, submission.deadline_ns);
+}
+
+void SessionImpl::StartOneSidedHere(Rail& rail, Way way, const Local& local, const Remote& remote,
+                                    Completion&& completion, OperationId id, int64_t deadline_ns) {
   Operation* operation = rail.NewFrame(FrameType::kTile);
   operation->way = way;
-  SetTarget(operation, {submission.key, submission.offset, submission.window});
-  operation->payload = submission.local;
-  operation->payload_bytes = submission.length;
-  operation->region = submission.region;
-  operation->id = submission.id;
-  operation->deadline_ns = submission.deadline_ns;
-  operation->completion = std::move(submission.completion);
+  SetTarget(operation, remote);
+  operation->payload = local.data;
+  operation->payload_bytes = local.length;
+  operation->region = local.region;
+  operation->id = id;
+  operation->deadline_ns = deadline_ns;
+  operation->completion = std::move(completion);
   StartWrite(rail, operation);
+  rail.PostAtOnceIfIdle();
 }
 
 void SessionImpl::StartWrite(Rail& rail, Operation* operation) {
   const uint64_t length = operation->payload_bytes;
+  if (length <= kTileBytesMax && (rail_count_ == 1 || length < kStripeIdleBytesMin)) {
+    return rail.EnqueueOnLane(operation);
+  }
   const bool idle = rail.places().count() <= 1 && home_places_.count() <= 1;
   if (rail_count_ > 1 && length >= (idle ? kStripeIdleBytesMin : kStripeBytesMin)) return Stripe(rail, operation);
   if (length <= kTileBytesMax) return rail.EnqueueOnLane(operation);

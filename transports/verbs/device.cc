@@ -68,11 +68,6 @@ VerbsTransport::~VerbsTransport() {
   if (wake_fd_ >= 0) close(wake_fd_);
 }
 
-VerbsConnection* VerbsTransport::Find(ConnectionId id) const {
-  if (id >= connections_.size() || connections_[id]->state == State::kFree) return nullptr;
-  return connections_[id].get();
-}
-
 absl::StatusOr<VerbsConnection*> VerbsTransport::NewConnection(void* context) {
   if (free_ids_.empty()) {
     if (connections_.size() == kConnectionsMax) {

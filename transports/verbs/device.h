@@ -76,7 +76,10 @@ class VerbsTransport final : public Transport {
   VerbsTransport(std::shared_ptr<VerbsNetworkImpl> network, Clock* clock, uint32_t lane);
 
   // device.cc
-  VerbsConnection* Find(ConnectionId id) const;
+  VerbsConnection* Find(ConnectionId id) const {
+    if (id >= connections_.size() || connections_[id]->state == State::kFree) return nullptr;
+    return connections_[id].get();
+  }
   absl::StatusOr<VerbsConnection*> NewConnection(void* context);
   absl::StatusOr<LaneQueues*> QueuesOf(VerbsDevice& device);
   absl::Status MakeQueuePair(VerbsConnection& connection);

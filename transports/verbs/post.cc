@@ -23,16 +23,42 @@ constexpr uint64_t kCopyBytesMax = 1024;
 constexpr uint32_t kUnsignaledMax = 32;
 constexpr uint32_t kUnsignaledStagedMax = 16;
 
-absl::Status CheckWork(const WorkRequest& work, const TransportInfo& info) {
+bool WorkFits(const WorkRequest& work, const TransportInfo& info) {
   const bool write = work.kind != WorkRequest::Kind::kMessage;
   const uint64_t most = write ? info.write_bytes_max : info.message_bytes_max - work.header_bytes;
-  if (ABSL_PREDICT_TRUE(work.header_bytes <= kHeaderBytesMax && work.payload_bytes <= most)) return absl::OkStatus();
+  return ABSL_PREDICT_TRUE(work.header_bytes <= kHeaderBytesMax && work.payload_bytes <= most);
+}
+
+ABSL_ATTRIBUTE_NOINLINE absl::Status WorkError(const WorkRequest& work) {
+  const bool write = work.kind != WorkRequest::Kind::kMessage;
   return absl::InvalidArgumentError(absl::StrCat("verbs: post a ", write ? "write" : "message", " of ",
                                                  work.header_bytes, " header bytes and ", work.payload_bytes,
                                                  " payload bytes: more than TransportInfo allows"));
 }
 
+// `length` bytes of the payload, from `offset` on.
+inline void SetPiece(const VerbsConnection& connection, const WorkRequest& work, ibv_wr_opcode opcode, uint64_t offset,
+                     uint64_t length, uint32_t lkey, ibv_send_wr* wr) {
+  wr->opcode = opcode;
+  wr->wr.rdma.remote_addr = work.window.address + work.offset + offset;
+  wr->wr.rdma.rkey = work.window.rkeys[connection.remote_device];
+  wr->num_sge = 1;
+  wr->sg_list[0] = {reinterpret_cast<uint64_t>(work.payload + offset), static_cast<uint32_t>(length), lkey};
+}
+
 }  // namespace
+
+inline ibv_send_wr& VerbsTransport::NextInChain(VerbsConnection& connection) {
+  chain_owner_ = &connection;
+  ibv_send_wr& wr = chain_[chain_length_];
+  wr.wr_id = SendWorkId(connection, connection.sends.posted());
+  wr.sg_list = chain_entries_[chain_length_].data();
+  wr.send_flags = 0;
+  ++chain_length_;
+  connection.sends.Add();
+  ++connection.unsignaled;
+  return wr;
+}
 
 size_t VerbsTransport::Post(absl::Span<const WorkRequest> batch) {
   size_t taken = 0;
@@ -45,9 +71,9 @@ size_t VerbsTransport::Post(absl::Span<const WorkRequest> batch) {
       if (connection->connecting()) break;
       continue;
     }
-    if (absl::Status checked = CheckWork(work, info_); ABSL_PREDICT_FALSE(!checked.ok())) {
+    if (!WorkFits(work, info_)) {
       if (chain_owner_ != nullptr) Ring(*chain_owner_);
-      BeginClose(*connection, std::move(checked), true);
+      BeginClose(*connection, WorkError(work), true);
       continue;
     }
     if (!Append(*connection, work)) break;
@@ -95,22 +121,30 @@ bool VerbsTransport::AppendWrite(VerbsConnection& connection, const WorkRequest&
 
 // Needs no credit: nothing of it is received. The last of a doorbell asks for a completion, as does every 32nd.
 bool VerbsTransport::AppendOneSided(VerbsConnection& connection, const WorkRequest& work) {
+  const bool place = work.kind == WorkRequest::Kind::kPlace;
+  const bool is_inline = place && work.payload_bytes <= connection.inline_bytes_max;
   const uint64_t pieces = PiecesOf(connection, work);
   MCP_ASSERT(pieces > 0);
   if (connection.sends.room() < pieces + kOneSidedReserve) return false;
   if (chain_length_ + pieces > kChainMax) Ring(connection);
   if (ABSL_PREDICT_FALSE(connection.state != State::kOpen)) return true;
-  const bool place = work.kind == WorkRequest::Kind::kPlace;
-  const bool is_inline = place && work.payload_bytes <= connection.inline_bytes_max;
-  PayloadKey key;
-  if (!is_inline && !FindPayload(connection, work, &key)) return true;
-  ibv_send_wr& last = ChainPieces(connection, work, place ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ, std::move(key));
-  if (is_inline) last.send_flags = IBV_SEND_INLINE;
+  const ibv_wr_opcode opcode = place ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ;
+  ibv_send_wr* last;
+  if (ABSL_PREDICT_TRUE(pieces == 1 && work.registered != nullptr)) {
+    last = &NextInChain(connection);
+    SetPiece(connection, work, opcode, 0, work.payload_bytes,
+             VerbsMemory::LocalKey(*work.registered, connection.device->index), last);
+  } else {
+    PayloadKey key;
+    if (!FindPayload(connection, work, &key)) return true;
+    last = &ChainPieces(connection, work, opcode, std::move(key));
+  }
+  if (is_inline) last->send_flags = IBV_SEND_INLINE;
   PostedWork& posted = connection.sends.At(connection.sends.posted() - 1);
   posted.one_sided = true;
   posted.work_id = work.work_id;
   chain_waits_ = true;
-  if (connection.unsignaled >= kUnsignaledMax) AskForCompletion(connection, &last);
+  if (connection.unsignaled >= kUnsignaledMax) AskForCompletion(connection, last);
   return true;
 }
 
@@ -144,12 +178,7 @@ ibv_send_wr& VerbsTransport::ChainPieces(VerbsConnection& connection, const Work
   ibv_send_wr* last = nullptr;
   for (uint64_t offset = 0; offset < work.payload_bytes; offset += piece_max) {
     last = &NextInChain(connection);
-    last->opcode = opcode;
-    last->wr.rdma.remote_addr = work.window.address + work.offset + offset;
-    last->wr.rdma.rkey = work.window.rkeys[connection.remote_device];
-    last->num_sge = 1;
-    last->sg_list[0] = {reinterpret_cast<uint64_t>(work.payload + offset),
-                        static_cast<uint32_t>(std::min(piece_max, work.payload_bytes - offset)), key.lkey};
+    SetPiece(connection, work, opcode, offset, std::min(piece_max, work.payload_bytes - offset), key.lkey, last);
   }
   PostedWork& posted = connection.sends.At(connection.sends.posted() - 1);
   posted.registered = std::move(key.held);
@@ -194,18 +223,6 @@ bool VerbsTransport::AppendMessage(VerbsConnection& connection, const WorkReques
   posted.work_id = work.work_id;
   FinishSend(connection, &wr, type, work.signaled);
   return true;
-}
-
-ibv_send_wr& VerbsTransport::NextInChain(VerbsConnection& connection) {
-  chain_owner_ = &connection;
-  ibv_send_wr& wr = chain_[chain_length_];
-  wr.wr_id = SendWorkId(connection, connection.sends.posted());
-  wr.sg_list = chain_entries_[chain_length_].data();
-  wr.send_flags = 0;
-  ++chain_length_;
-  connection.sends.Add();
-  ++connection.unsignaled;
-  return wr;
 }
 
 void VerbsTransport::FinishSend(VerbsConnection& connection, ibv_send_wr* wr, MessageType type, bool signaled) {

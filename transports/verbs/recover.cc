@@ -73,7 +73,10 @@ void VerbsTransport::TakeSend(LaneQueues& queues, const ibv_wc& completion) {
   const bool succeeded = completion.status == IBV_WC_SUCCESS;
   const PostedWork* done = nullptr;
   connection.sends.CompleteThrough(succeeded ? number : number - 1, [&](PostedWork& work) {
-    if (std::exchange(work.one_sided, false)) done = &work;
+    if (std::exchange(work.one_sided, false)) {
+      done = &work;
+      if (!work.registered.valid()) return;
+    }
     Retire(connection, work);
   });
   if (done != nullptr) sent_.push_back({Event::Kind::kDone, connection.id, connection.context, done->work_id});
