@@ -43,15 +43,21 @@ void FakeOperations::Report(FakeContext& context, const ibv_async_event& event) 
   context.signal.Set();
 }
 
-void FakeOperations::Complete(FakeFabric& fabric, FakeCompletionQueue& queue, const ibv_wc& completion) {
-  if (queue.tail - queue.head == queue.ring.size()) {
+ibv_wc* FakeOperations::NewEntry(FakeFabric& fabric, FakeCompletionQueue& queue) {
+  if (queue.tail - queue.head == queue.depth) {
     ++fabric.counts.completion_overflows;
     ibv_async_event event = {};
     event.event_type = IBV_EVENT_CQ_ERR;
     event.element.cq = &queue.cq;
-    return Report(*queue.context, event);
+    Report(*queue.context, event);
+    return nullptr;
   }
-  queue.ring[queue.tail++ % queue.ring.size()] = completion;
+  ibv_wc* entry = &queue.ring[Wrap(queue.ring, queue.tail++)];
+  *entry = {};
+  return entry;
+}
+
+void FakeOperations::Notify(FakeFabric& fabric, FakeCompletionQueue& queue) {
   if (!queue.armed) return;
   queue.armed = false;
   ++fabric.counts.notifications;
@@ -59,13 +65,14 @@ void FakeOperations::Complete(FakeFabric& fabric, FakeCompletionQueue& queue, co
 }
 
 void FakeOperations::CompleteSend(FakeFabric& fabric, FakeQueuePair& qp, uint64_t work_id, ibv_wc_status status) {
-  ibv_wc completion = {};
-  completion.wr_id = work_id;
-  completion.status = status;
-  completion.opcode = IBV_WC_SEND;
-  completion.qp_num = qp.qp.qp_num;
   ++fabric.counts.send_completions;
-  Complete(fabric, *qp.sends, completion);
+  ibv_wc* completion = NewEntry(fabric, *qp.sends);
+  if (completion == nullptr) return;
+  completion->wr_id = work_id;
+  completion->status = status;
+  completion->opcode = IBV_WC_SEND;
+  completion->qp_num = qp.qp.qp_num;
+  Notify(fabric, *qp.sends);
 }
 
 // To the error state: what was held back is flushed.
@@ -93,31 +100,28 @@ bool FakeOperations::Usable(FakeFabric& fabric, const FakeQueuePair& qp, const i
 }
 
 ibv_wc_status FakeOperations::Send(FakeFabric& fabric, FakeQueuePair& to, const ibv_send_wr& work) {
-  if (to.shared->buffers.empty()) {
+  if (to.shared->empty()) {
     ++fabric.counts.receives_missing;
     return IBV_WC_RNR_RETRY_EXC_ERR;
   }
-  const FakeReceiveQueue::Buffer buffer = to.shared->buffers.front();
-  to.shared->buffers.pop_front();
-  ibv_wc completion = {};
-  completion.wr_id = buffer.wr_id;
-  completion.opcode = IBV_WC_RECV;
-  completion.qp_num = to.qp.qp_num;
-  completion.byte_len = static_cast<uint32_t>(LengthOf(work));
-  if (completion.byte_len > buffer.entry.length) {
-    completion.status = IBV_WC_LOC_LEN_ERR;
-    Complete(fabric, *to.receives, completion);
-    Fail(fabric, to);
-    return IBV_WC_REM_INV_REQ_ERR;
-  }
-  Gather(work, buffer.entry.addr);
-  completion.status = IBV_WC_SUCCESS;
+  const FakeReceiveQueue::Buffer buffer = to.shared->ring[Wrap(to.shared->ring, to.shared->head++)];
+  ibv_wc* completion = NewEntry(fabric, *to.receives);
+  if (completion == nullptr) return IBV_WC_REM_OP_ERR;
+  const uint64_t length = LengthOf(work);
+  const bool fits = length <= buffer.entry.length;
+  completion->wr_id = buffer.wr_id;
+  completion->opcode = IBV_WC_RECV;
+  completion->qp_num = to.qp.qp_num;
+  completion->byte_len = static_cast<uint32_t>(length);
+  completion->status = fits ? IBV_WC_SUCCESS : IBV_WC_LOC_LEN_ERR;
+  if (fits) Gather(work, buffer.entry.addr);
   if (work.opcode == IBV_WR_SEND_WITH_IMM) {
-    completion.wc_flags = IBV_WC_WITH_IMM;
-    completion.imm_data = work.imm_data;
+    completion->wc_flags = IBV_WC_WITH_IMM;
+    completion->imm_data = work.imm_data;
   }
-  Complete(fabric, *to.receives, completion);
-  return IBV_WC_SUCCESS;
+  Notify(fabric, *to.receives);
+  if (!fits) Fail(fabric, to);
+  return fits ? IBV_WC_SUCCESS : IBV_WC_REM_INV_REQ_ERR;
 }
 
 ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, const ibv_send_wr& work) {
@@ -186,8 +190,8 @@ int FakeOperations::PostReceive(ibv_srq* srq, ibv_recv_wr* work, ibv_recv_wr** r
   const std::lock_guard<std::mutex> lock(queue.context->fabric->mutex);
   for (; work != nullptr; work = work->next) {
     *refused = work;
-    if (queue.buffers.size() == queue.depth || work->num_sge != 1) return ENOMEM;
-    queue.buffers.push_back({work->wr_id, work->sg_list[0]});
+    if (queue.full() || work->num_sge != 1) return ENOMEM;
+    queue.ring[Wrap(queue.ring, queue.tail++)] = {work->wr_id, work->sg_list[0]};
   }
   return 0;
 }
@@ -199,7 +203,7 @@ int FakeOperations::Poll(ibv_cq* cq, int count, ibv_wc* completions) {
   const std::lock_guard<std::mutex> lock(fabric.mutex);
   int taken = 0;
   for (; taken < count && queue.head < queue.tail; ++taken) {
-    completions[taken] = queue.ring[queue.head++ % queue.ring.size()];
+    completions[taken] = queue.ring[Wrap(queue.ring, queue.head++)];
     if (completions[taken].opcode == IBV_WC_RECV) continue;
     const auto found = fabric.queue_pairs.find(completions[taken].qp_num);
     if (found == fabric.queue_pairs.end()) continue;

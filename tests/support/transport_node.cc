@@ -38,13 +38,15 @@ absl::string_view TransportKindName(TransportKind kind) {
       return "verbs";
     case TransportKind::kVerbsFake:
       return "verbs_fake";
+    case TransportKind::kVerbsNoCost:
+      return "verbs_no_cost";
   }
   return "";
 }
 
 std::string WhyNoTransport(TransportKind kind) {
   if (kind == TransportKind::kLoopback) return "";
-  if (IsVerbs(kind)) return WhyNoVerbs(kind == TransportKind::kVerbsFake);
+  if (IsVerbs(kind)) return WhyNoVerbs(kind != TransportKind::kVerbs);
   Logger quiet(LogLevel::kError, [](LogLevel, absl::string_view) {});
   const auto network = CreateTcpNetwork(TcpConfigFor(kind), &quiet);
   return network.ok() ? "" : std::string(network.status().message());
