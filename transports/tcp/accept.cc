@@ -85,7 +85,7 @@ void TcpTransport::StopListening(absl::string_view bound_address) {
     listener->closing = true;
     if (listener->resume_ns != 0) --resting_listeners_;
     shutdown(listener->fd.get(), SHUT_RDWR);  // refuses newcomers from now on
-    if (listener->awaiting) reactor_->Cancel(listener->id, Operation::kReady);
+    if (listener->awaiting) reactor_->Cancel(listener->id, IoOperation::kReady);
     for (uint32_t i = 0; i < candidates_.size(); ++i) {
       if (candidates_[i] != nullptr && candidates_[i]->listener == index) DropCandidate(i);
     }
@@ -220,7 +220,7 @@ void TcpTransport::DropCandidate(uint32_t index) {
   candidate.paired_waiting = false;
   if (candidate.awaiting) {
     candidate.dropping = true;
-    reactor_->Cancel(candidate.id, Operation::kReady);
+    reactor_->Cancel(candidate.id, IoOperation::kReady);
     return;
   }
   RemoveSocket(candidate.id);
