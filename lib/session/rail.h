@@ -92,10 +92,12 @@ class Rail {
 
   // Sending. Takes the operation over; it is posted at the end of the round.
   void EnqueueOnLane(Operation* operation);
-  // Between rounds, on the thread that drives the lane: what has next to nothing before it need not wait for a round. A
-  // burst still gathers behind its first ones, for one doorbell.
-  void PostAtOnceIfIdle() {
-    if (one_sided_.size() < kAtOnceMax && pending_.size() == 1 && !lane_.InRound()) PostPending();
+  // Between rounds, on the thread that drives the lane: something small with next to nothing before it need not wait
+  // for a round. A burst still gathers behind its first ones, for one doorbell.
+  void PostAtOnceIfSmall(uint64_t bytes) {
+    if (bytes <= kAtOnceBytesMax && one_sided_.size() < kAtOnceMax && pending_.size() == 1 && !lane_.InRound()) {
+      PostPending();
+    }
   }
   // Builds an operation without completion (a control frame).
   Operation* NewFrame(FrameType type);
@@ -193,6 +195,7 @@ class Rail {
   OperationList sent_;     // posted, not acknowledged; sequences [sent front, next_sequence_)
   uint32_t next_sequence_ = 0;
   static constexpr uint32_t kAtOnceMax = 2;
+  static constexpr uint64_t kAtOnceBytesMax = 256;
   OperationList one_sided_;  // posted, and not framed: the device says when they are done
   uint32_t next_one_sided_ = 0;
   OperationList fenced_;  // acknowledged, but a copy may still be on its way

@@ -62,7 +62,7 @@ void SessionImpl::StartOneSidedHere(Rail& rail, Way way, const Local& local, con
   operation->deadline_ns = deadline_ns;
   operation->completion = std::move(completion);
   StartWrite(rail, operation);
-  rail.PostAtOnceIfIdle();
+  rail.PostAtOnceIfSmall(local.length);
 }
 
 void SessionImpl::StartWrite(Rail& rail, Operation* operation) {
