@@ -99,8 +99,8 @@ struct SessionStatistics {
   uint64_t operations_completed = 0;
   uint64_t operations_failed = 0;
   uint64_t payload_bytes_sent = 0;
-  uint64_t payload_bytes_received = 0;
-  uint64_t wire_bytes_sent = 0;  // frames, headers and payload as handed to the transport
+  uint64_t payload_bytes_received = 0;  // not what a peer's RDMA device placed by itself
+  uint64_t wire_bytes_sent = 0;         // frames, headers and payload as handed to the transport
   uint64_t retransmitted_tiles = 0;
   uint64_t checksum_failures = 0;
   uint64_t memory_bytes = 0;  // user-space memory held by this session now
@@ -123,6 +123,8 @@ class MCP_EXPORT Session {
 
   // Writes `local` to [remote_offset, remote_offset + local.length) of `remote`. Completes when the peer has the bytes
   // in place and, with checksums on, has verified them. No order is promised between two Puts in flight.
+  // Over an RDMA device with checksums off it is that device which says so for the peer, whose CPU takes no part: the
+  // bytes are there for what is sent by this session afterwards.
   absl::StatusOr<OperationId> Put(Slice local, const RemoteRegion& remote, uint64_t remote_offset,
                                   Completion completion, OperationOptions options = {});
 

@@ -174,7 +174,10 @@ absl::Status EngineImpl::MayWait(absl::string_view what) const {
 
 size_t EngineImpl::Progress() {
   MCP_ASSERT(Lane::Current() == nullptr);
-  if (driver_ == std::thread::id()) driver_ = std::this_thread::get_id();
+  if (caller_driven() && driver_ == std::thread::id()) {
+    driver_ = std::this_thread::get_id();
+    lanes_[0]->AdoptDriver();
+  }
   if (!caller_driven() || driver_ != std::this_thread::get_id()) {
     logger_->LogOnce(LogLevel::kError, caller_driven() ? "Progress was called by a second thread: ignored"
                                                        : "Progress was called on an engine with lanes: ignored");

@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "absl/base/attributes.h"
+#include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
 #include "lib/memory/region_impl.h"
 #include "lib/session/session_impl.h"
@@ -13,26 +15,30 @@ namespace {
 using internal::RegionImpl;
 using internal::SessionImpl;
 
-absl::Status CheckSlice(const Slice& slice) {
-  if (slice.region == nullptr) return absl::InvalidArgumentError("the slice is of no region");
-  if (!slice.region->Contains(slice.offset, slice.length)) {
-    return absl::InvalidArgumentError(absl::StrCat("the slice [", slice.offset, ", +", slice.length,
-                                                   ") leaves its region of ", slice.region->size(), " bytes"));
-  }
-  return absl::OkStatus();
+bool SliceHolds(const Slice& slice) {
+  return ABSL_PREDICT_TRUE(slice.region != nullptr && slice.region->Contains(slice.offset, slice.length));
 }
 
-absl::Status CheckRemote(const RemoteRegion& remote, uint64_t offset, uint64_t length, RemoteAccess access) {
+ABSL_ATTRIBUTE_NOINLINE absl::Status SliceError(const Slice& slice) {
+  if (slice.region == nullptr) return absl::InvalidArgumentError("the slice is of no region");
+  return absl::InvalidArgumentError(absl::StrCat("the slice [", slice.offset, ", +", slice.length,
+                                                 ") leaves its region of ", slice.region->size(), " bytes"));
+}
+
+bool RemoteHolds(const RemoteRegion& remote, uint64_t offset, uint64_t length, RemoteAccess access) {
+  const auto wanted = static_cast<uint32_t>(access);
+  return ABSL_PREDICT_TRUE(offset <= remote.length() && length <= remote.length() - offset &&
+                           (static_cast<uint32_t>(remote.access()) & wanted) == wanted);
+}
+
+ABSL_ATTRIBUTE_NOINLINE absl::Status RemoteError(const RemoteRegion& remote, uint64_t offset, uint64_t length,
+                                                 RemoteAccess access) {
   if (offset > remote.length() || length > remote.length() - offset) {
     return absl::InvalidArgumentError(absl::StrCat("the remote range [", offset, ", +", length,
                                                    ") leaves the remote region of ", remote.length(), " bytes"));
   }
-  const auto wanted = static_cast<uint32_t>(access);
-  if ((static_cast<uint32_t>(remote.access()) & wanted) != wanted) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the remote region was not exported for ", access == RemoteAccess::kRead ? "reading" : "writing"));
-  }
-  return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the remote region was not exported for ", access == RemoteAccess::kRead ? "reading" : "writing"));
 }
 
 SessionImpl::Local LocalOf(const Slice& slice) {
@@ -56,9 +62,9 @@ Session::~Session() {
 
 absl::StatusOr<OperationId> Session::Put(Slice local, const RemoteRegion& remote, uint64_t remote_offset,
                                          Completion completion, OperationOptions options) {
-  if (absl::Status checked = CheckSlice(local); !checked.ok()) return checked;
-  if (absl::Status checked = CheckRemote(remote, remote_offset, local.length, RemoteAccess::kWrite); !checked.ok()) {
-    return checked;
+  if (!SliceHolds(local)) return SliceError(local);
+  if (!RemoteHolds(remote, remote_offset, local.length, RemoteAccess::kWrite)) {
+    return RemoteError(remote, remote_offset, local.length, RemoteAccess::kWrite);
   }
   return impl_->Put(LocalOf(local), {remote.key_, remote_offset, internal::LoadWindow(remote.window_)},
                     std::move(completion), options);
@@ -66,21 +72,21 @@ absl::StatusOr<OperationId> Session::Put(Slice local, const RemoteRegion& remote
 
 absl::StatusOr<OperationId> Session::Get(Slice local, const RemoteRegion& remote, uint64_t remote_offset,
                                          Completion completion, OperationOptions options) {
-  if (absl::Status checked = CheckSlice(local); !checked.ok()) return checked;
-  if (absl::Status checked = CheckRemote(remote, remote_offset, local.length, RemoteAccess::kRead); !checked.ok()) {
-    return checked;
+  if (!SliceHolds(local)) return SliceError(local);
+  if (!RemoteHolds(remote, remote_offset, local.length, RemoteAccess::kRead)) {
+    return RemoteError(remote, remote_offset, local.length, RemoteAccess::kRead);
   }
   return impl_->Get(LocalOf(local), {remote.key_, remote_offset, internal::LoadWindow(remote.window_)},
                     std::move(completion), options);
 }
 
 absl::StatusOr<OperationId> Session::Send(uint64_t tag, Slice local, Completion completion, OperationOptions options) {
-  if (absl::Status checked = CheckSlice(local); !checked.ok()) return checked;
+  if (!SliceHolds(local)) return SliceError(local);
   return impl_->Send(tag, LocalOf(local), std::move(completion), options);
 }
 
 absl::StatusOr<OperationId> Session::Receive(uint64_t tag, Slice local, Completion completion, ReceiveOptions options) {
-  if (absl::Status checked = CheckSlice(local); !checked.ok()) return checked;
+  if (!SliceHolds(local)) return SliceError(local);
   return impl_->Receive(tag, LocalOf(local), std::move(completion), std::move(options));
 }
 

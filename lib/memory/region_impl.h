@@ -59,6 +59,8 @@ class RegionImpl {
   // By which an operation of this engine lets its peer reach the memory from `address` on.
   RemoteWindow WindowAt(const std::byte* address) const { return window_.At(static_cast<uint64_t>(address - base_)); }
   void Revoke();
+  // As the devices know the whole of it; null where they need not. Lives as long as the work that uses the region.
+  const DeviceMemory::Grant* registration() const { return registered_.get(); }
 
   // `shard`: the lane's index plus one, or 0 on other threads.
   void Reference(uint32_t shard) { Add(shard, 1); }

@@ -4,7 +4,9 @@
 #ifndef MCP_LIB_MEMORY_REMOTE_WINDOW_H_
 #define MCP_LIB_MEMORY_REMOTE_WINDOW_H_
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -32,13 +34,23 @@ struct RemoteWindow {
 inline constexpr size_t kRemoteWindowWords = 3;
 
 inline void StoreWindow(const RemoteWindow& window, uint64_t* words) {
-  static_assert(kDevicesMax == 4);
+  static_assert(kDevicesMax == 4 && sizeof(RemoteWindow) == 8 * kRemoteWindowWords);
+  if constexpr (std::endian::native == std::endian::little) {
+    const auto bits = std::bit_cast<std::array<uint64_t, kRemoteWindowWords>>(window);
+    std::copy(bits.begin(), bits.end(), words);
+    return;
+  }
   words[0] = window.address;
   words[1] = uint64_t{window.rkeys[1]} << 32 | window.rkeys[0];
   words[2] = uint64_t{window.rkeys[3]} << 32 | window.rkeys[2];
 }
 
 inline RemoteWindow LoadWindow(const uint64_t* words) {
+  if constexpr (std::endian::native == std::endian::little) {
+    std::array<uint64_t, kRemoteWindowWords> bits;
+    std::copy_n(words, kRemoteWindowWords, bits.begin());
+    return std::bit_cast<RemoteWindow>(bits);
+  }
   return {words[0],
           {static_cast<uint32_t>(words[1]), static_cast<uint32_t>(words[1] >> 32), static_cast<uint32_t>(words[2]),
            static_cast<uint32_t>(words[2] >> 32)}};

@@ -32,6 +32,8 @@ Lane::~Lane() = default;
 
 Lane* Lane::Current() { return current_lane; }
 
+const void* Lane::ThisThread() { return &current_lane; }
+
 uint32_t Lane::CurrentShard() { return current_lane == nullptr ? 0 : current_lane->shard(); }
 
 Lane::Binding::Binding(Lane& lane) : previous_(std::exchange(current_lane, &lane)) {}
@@ -111,6 +113,9 @@ size_t Lane::Dispatch(size_t count) {
     switch (event.kind) {
       case Event::Kind::kMessage:
         rail->OnMessage(event);
+        break;
+      case Event::Kind::kDone:
+        rail->OnDone(event);
         break;
       case Event::Kind::kConnected:
         rail->OnConnected(event);

@@ -47,7 +47,7 @@ struct Submission {
     kTransferDone,  // the last part of `transfer` has
   };
   Kind kind = Kind::kWrite;
-  bool eager = false;
+  Way way = Way::kFramed;  // kPart
   Rail* rail = nullptr;
   const std::byte* local = nullptr;
   uint64_t length = 0;
@@ -85,6 +85,8 @@ class Lane {
   Lane& operator=(const Lane&) = delete;
 
   static Lane* Current();
+  // This thread alone drives the lane, from now on: what it starts between rounds needs no queue.
+  void AdoptDriver() { driver_.store(ThisThread(), std::memory_order_relaxed); }
   // 0 off lanes: what RegionImpl counts by.
   static uint32_t CurrentShard();
 
@@ -118,7 +120,8 @@ class Lane {
   RegionTable& regions() { return *regions_; }
   Logger& logger() { return *logger_; }
   Clock& clock() { return *clock_; }
-  bool OnThisLane() const { return Current() == this; }
+  bool InRound() const { return Current() == this; }  // or in a wait
+  bool OnThisLane() const { return Current() == this || driver_.load(std::memory_order_relaxed) == ThisThread(); }
 
   Pool<Operation>& operations() { return operations_; }
   SharedPool<Transfer>& transfers() { return transfers_; }
@@ -161,6 +164,8 @@ class Lane {
   static constexpr size_t kEventsMax = 256;
   static constexpr int kSubmissionsPerRound = 256;
 
+  static const void* ThisThread();  // a name for it, as long as it lives
+
   size_t DrainSubmissions();
   size_t DrainFunctions();
   size_t Dispatch(size_t count);
@@ -176,6 +181,7 @@ class Lane {
   Logger* const logger_;
   absl::AnyInvocable<void(std::unique_ptr<PendingConnection>)> on_incoming_;
 
+  std::atomic<const void*> driver_{nullptr};
   int64_t now_ns_ = 0;
   int64_t next_tick_ns_ = 0;
   Pool<Operation> operations_;

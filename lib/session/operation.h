@@ -21,23 +21,32 @@ namespace mcp::internal {
 
 struct Stream;
 struct Transfer;
+
+// How an operation's payload travels.
+enum class Way : uint8_t {
+  kFramed,   // with a frame, which the peer acknowledges
+  kPlaced,   // written by this side's device; the peer's CPU does not hear of it
+  kFetched,  // read by this side's device, likewise
+};
+
 // One frame to be sent and acknowledged, or a run of tiles that is cut into frames as the window allows.
 struct Operation {
   Operation* next = nullptr;
   FrameType type = FrameType::kPut;
+  Way way = Way::kFramed;
   bool replay = false;          // sent before, to be sent again
   bool revoked = false;         // its target was taken back after it was posted
   bool payload_hashed = false;  // payload_checksum is known
   bool fenced = false;          // sent more than once: not over before `fence` is acknowledged
   uint8_t resends = 0;
   uint32_t fence = 0;
-  uint32_t sequence = 0;
+  uint32_t sequence = 0;  // of the frame; not framed: its number among those
   uint64_t payload_checksum = 0;
   uint64_t words[kFrameWordsMax] = {};  // of a tile, too, from kFrameWindowWord on its target's window
   const std::byte* payload = nullptr;
   uint64_t payload_bytes = 0;
   Transfer* transfer = nullptr;    // the larger operation that this is a part of
-  RegionImpl* region = nullptr;    // referenced; null where the payload is not a user's
+  RegionImpl* region = nullptr;    // referenced; null where the payload is not a user's, or the transfer's
   uint32_t source_slot = kNoSlot;  // pinned in the region table: a Get that this side answers
   OperationId id = 0;              // 0: not one that the user made
   int64_t deadline_ns = 0;         // 0: none
@@ -48,6 +57,7 @@ struct Operation {
   // For another life. The completion was moved out when the last one ended.
   void Reset(FrameType new_type) {
     type = new_type;
+    way = Way::kFramed;
     replay = revoked = payload_hashed = fenced = false;
     resends = 0;
     for (uint64_t& word : words) word = 0;
@@ -60,6 +70,36 @@ struct Operation {
     deadline_ns = 0;
   }
 };
+
+template <class T>
+class SharedPool;
+
+// An operation of several tiles, on one or more rails. The lane that takes the last part completes it.
+struct Transfer {
+  Transfer* next = nullptr;              // in the pool
+  SharedPool<Transfer>* pool = nullptr;  // that it came from
+  std::atomic<uint64_t> bytes_left{0};
+  std::atomic<int> failed{0};  // an absl::StatusCode
+  uint64_t length = 0;
+  RegionImpl* region = nullptr;
+  uint32_t source_slot = Operation::kNoSlot;
+  OperationId id = 0;
+  Completion completion;
+  TransferChoice choice;     // of a message; it ends on the session's home lane
+  Stream* stream = nullptr;  // where it is streamed: home lane only, but for the comparison with null
+
+  // The first failure wins.
+  void Fail(absl::StatusCode code) {
+    int none = 0;
+    failed.compare_exchange_strong(none, static_cast<int>(code), std::memory_order_acq_rel);
+  }
+};
+
+// What the payload's memory is to devices; null where it is no region of this side.
+inline const DeviceMemory::Grant* RegistrationOf(const Operation& operation) {
+  const RegionImpl* region = operation.transfer != nullptr ? operation.transfer->region : operation.region;
+  return region == nullptr ? nullptr : region->registration();
+}
 
 // First in, first out, intrusive.
 class OperationList {
@@ -116,30 +156,6 @@ class OperationList {
   Operation* head_ = nullptr;
   Operation* tail_ = nullptr;
   uint32_t size_ = 0;
-};
-
-template <class T>
-class SharedPool;
-
-// An operation of several tiles, on one or more rails. The lane that takes the last part completes it.
-struct Transfer {
-  Transfer* next = nullptr;              // in the pool
-  SharedPool<Transfer>* pool = nullptr;  // that it came from
-  std::atomic<uint64_t> bytes_left{0};
-  std::atomic<int> failed{0};  // an absl::StatusCode
-  uint64_t length = 0;
-  RegionImpl* region = nullptr;
-  uint32_t source_slot = Operation::kNoSlot;
-  OperationId id = 0;
-  Completion completion;
-  TransferChoice choice;     // of a message; it ends on the session's home lane
-  Stream* stream = nullptr;  // where it is streamed: home lane only, but for the comparison with null
-
-  // The first failure wins.
-  void Fail(absl::StatusCode code) {
-    int none = 0;
-    failed.compare_exchange_strong(none, static_cast<int>(code), std::memory_order_acq_rel);
-  }
 };
 
 // Free list that grows by slabs and never shrinks: no allocation once it has seen its peak. What goes back to another

@@ -71,6 +71,7 @@ void Rail::EndOperationsOnLane(const absl::Status& status) {
   // Completions may enqueue more; the session has ended, so that what they enqueue is refused at the door.
   while (!fenced_.empty()) CompleteSent(fenced_.PopFront(), absl::OkStatus());  // the peer had them
   while (!sent_.empty()) CompleteSent(sent_.PopFront(), status);
+  while (!one_sided_.empty()) CompleteSent(one_sided_.PopFront(), status);
   while (!pending_.empty()) session_.FinishOperation(*this, pending_.PopFront(), status);
   while (!landings_.empty()) {
     Landing* landing = landings_.front();
@@ -221,7 +222,7 @@ RailDescription Rail::DescribeOnLane() const {
 }
 
 uint64_t Rail::MemoryBytes() const {
-  return sizeof(Rail) + (sent_.size() + pending_.size()) * sizeof(Operation) +
+  return sizeof(Rail) + (sent_.size() + one_sided_.size() + pending_.size()) * sizeof(Operation) +
          (state_ == State::kUp ? lane_.transport().MemoryBytes(connection_) : 0);
 }
 

@@ -95,6 +95,13 @@ class Rail {
 
   // Sending. Takes the operation over; it is posted at the end of the round.
   void EnqueueOnLane(Operation* operation);
+  // Between rounds, on the thread that drives the lane: something small with next to nothing before it need not wait
+  // for a round. A burst still gathers behind its first ones, for one doorbell.
+  void PostAtOnceIfSmall(uint64_t bytes) {
+    if (bytes <= kAtOnceBytesMax && one_sided_.size() < kAtOnceMax && pending_.size() == 1 && !lane_.InRound()) {
+      PostPending();
+    }
+  }
   // Builds an operation without completion (a control frame).
   Operation* NewFrame(FrameType type);
   void Flush(bool about_to_block);
@@ -122,6 +129,7 @@ class Rail {
   void CompleteLanding(Landing* landing);
 
   // Events of the transport.
+  void OnDone(const Event& event);
   void OnConnected(const Event& event);
   void OnMessage(const Event& event);
   void OnClosed(const Event& event);
@@ -152,6 +160,8 @@ class Rail {
   bool PostBatch(uint64_t* budget);
   bool PostReplays();
   void BuildRequest(Operation* operation, uint32_t sequence, size_t slot);
+  void BuildOneSided(const Operation& operation, uint32_t number, size_t slot);
+  bool OwesAck() const;
   void SendAckIfDue(bool about_to_block);
   bool PostAck(uint8_t flags, uint64_t resend, bool may_overtake);
   bool WindowOpen() const;
@@ -189,6 +199,10 @@ class Rail {
   OperationList pending_;  // not posted
   OperationList sent_;     // posted, not acknowledged; sequences [sent front, next_sequence_)
   uint32_t next_sequence_ = 0;
+  static constexpr uint32_t kAtOnceMax = 2;
+  static constexpr uint64_t kAtOnceBytesMax = 256;
+  OperationList one_sided_;  // posted, and not framed: the device says when they are done
+  uint32_t next_one_sided_ = 0;
   OperationList fenced_;  // acknowledged, but a copy may still be on its way
   bool fence_queued_ = false;
   uint32_t replays_ = 0;  // operations of sent_ that are marked for replay

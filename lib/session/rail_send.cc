@@ -43,20 +43,21 @@ Operation* Rail::NewFrame(FrameType type) {
 
 bool Rail::WindowOpen() const { return sent_.size() < kFramesInFlightMax && bytes_in_flight_ < kBytesInFlightMax; }
 
-bool Rail::wants_flush() const {
-  return backlog_ || refused_ || replays_ > 0 || unacknowledged_ > 0 || ack_urgent_ || reply_wanted_ ||
-         go_back_wanted_ || resend_wanted_ < damaged_count_;
+bool Rail::OwesAck() const {
+  return unacknowledged_ > 0 || ack_urgent_ || reply_wanted_ || go_back_wanted_ || resend_wanted_ < damaged_count_;
 }
+
+bool Rail::wants_flush() const { return backlog_ || refused_ || replays_ > 0 || OwesAck(); }
 
 void Rail::Flush(bool about_to_block) {
   PostPending();
-  if (state_ == State::kUp) SendAckIfDue(about_to_block);
+  if (state_ == State::kUp && OwesAck()) SendAckIfDue(about_to_block);
 }
 
 void Rail::PostPending() {
   backlog_ = false;
   refused_ = false;
-  if (state_ != State::kUp) return;
+  if (state_ != State::kUp || (pending_.empty() && replays_ == 0)) return;
   uint64_t budget = kFlushBytesMax;
   if (replays_ == 0 || PostReplays()) {
     while (!pending_.empty() && WindowOpen()) {
@@ -78,6 +79,7 @@ void Rail::PostPending() {
 void Rail::CutTile() {
   Operation* run = pending_.front();
   Operation* tile = NewFrame(FrameType::kTile);
+  tile->way = run->way;
   std::copy(std::begin(run->words), std::end(run->words), tile->words);
   tile->payload = run->payload;
   tile->payload_bytes = kTileBytesMax;
@@ -117,27 +119,40 @@ void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
   request.key = operation->words[0];
   request.offset = operation->words[1];
   if (request.kind == WorkRequest::Kind::kWrite) request.window = LoadWindow(operation->words + kFrameWindowWord);
+  request.registered = RegistrationOf(*operation);
 }
 
 // Posts up to a batch from the head of the pending list. False when the transport refused some of it.
 bool Rail::PostBatch(uint64_t* budget) {
   std::array<Operation*, Lane::kBatchMax> operations;
   size_t count = 0;
+  uint32_t framed = 0;
   uint64_t bytes = 0;
   while (count < Lane::kBatchMax && bytes < kBatchBytesMax && !pending_.empty() &&
          sent_.size() + count < kFramesInFlightMax) {
     const Operation* front = pending_.front();
     if (front->type == FrameType::kTile && front->payload_bytes > kTileBytesMax) CutTile();
     Operation* operation = pending_.PopFront();
-    BuildRequest(operation, next_sequence_ + static_cast<uint32_t>(count), count);
-    if (operation->type == FrameType::kTile) bytes += operation->payload_bytes;
+    if (operation->way == Way::kFramed) {
+      BuildRequest(operation, next_sequence_ + framed++, count);
+      if (operation->type == FrameType::kTile) bytes += operation->payload_bytes;
+    } else {
+      BuildOneSided(*operation, next_one_sided_ + static_cast<uint32_t>(count) - framed, count);
+    }
     operations[count++] = operation;
   }
   const size_t taken = lane_.transport().Post(absl::MakeConstSpan(lane_.batch().data(), count));
   uint64_t wire_bytes = 0;
   uint64_t payload_bytes = 0;
+  const uint32_t first_sequence = next_sequence_;
   for (size_t i = 0; i < taken; ++i) {
     Operation* operation = operations[i];
+    if (operation->way != Way::kFramed) {
+      operation->sequence = next_one_sided_++;
+      one_sided_.PushBack(operation);
+      if (operation->way == Way::kPlaced) payload_bytes += operation->payload_bytes;
+      continue;
+    }
     operation->sequence = next_sequence_++;
     if (operation->type == FrameType::kFence) fence_queued_ = false;
     if (operation->type == FrameType::kTile) bytes_in_flight_ += operation->payload_bytes;
@@ -147,11 +162,11 @@ bool Rail::PostBatch(uint64_t* budget) {
     sent_.PushBack(operation);
   }
   for (size_t i = count; i > taken; --i) pending_.PushFront(operations[i - 1]);
-  if (taken > 0) {
+  RailCounters::Add(counters_.payload_bytes_sent, payload_bytes);
+  RailCounters::Add(counters_.wire_bytes_sent, wire_bytes + payload_bytes);
+  if (next_sequence_ != first_sequence) {
     unacknowledged_ = 0;
     ack_waited_ = false;
-    RailCounters::Add(counters_.payload_bytes_sent, payload_bytes);
-    RailCounters::Add(counters_.wire_bytes_sent, wire_bytes + payload_bytes);
     lane_.TickByOnLane(lane_.now_ns() + kProbeAfterNs);
   }
   *budget -= std::min(*budget, bytes);

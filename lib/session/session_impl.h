@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/optimization.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -120,6 +121,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   uint64_t CreditToReport(uint16_t rail);
   int64_t OnHomeTick();
   void FinishOperation(Rail& rail, Operation* operation, const absl::Status& status);
+  void FinishOneSided(Rail& rail, Operation* operation);
   void FinishLanding(Rail& rail, Landing* landing);
   // Runs a completion, after giving back the operation's place so that it can start another.
   void Complete(Lane::Ended& ended);
@@ -130,10 +132,16 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   enum class Phase : uint8_t { kOpening, kOpen, kClosing };
 
   // Acceptance.
-  absl::Status Admit() const;
-  Rail* ChooseRail(OperationId* id);
+  bool admits() const { return phase_.load(std::memory_order_acquire) == Phase::kOpen && !ended(); }
+  absl::Status WhyNotAdmitted() const;
+  // `own`: it lives on the lane that this thread drives.
+  Rail* ChooseRail(OperationId* id, bool* own);
   bool TakeHomePlace(OperationId* id);
   void GivePlaceBack(OperationId id);
+  void CloseIfClosing() {
+    if (ABSL_PREDICT_FALSE(phase_.load(std::memory_order_relaxed) == Phase::kClosing)) CloseSoonIfDrained();
+  }
+  void CloseSoonIfDrained();
   int64_t DeadlineOf(std::chrono::milliseconds timeout) const;
   absl::StatusOr<OperationId> OneSided(Submission::Kind kind, Local local, const Remote& remote,
                                        Completion&& completion, OperationOptions options);
@@ -147,6 +155,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // One-sided work, on the rail's lane.
   void StartPut(Rail& rail, Submission& submission);
   void StartGet(Rail& rail, Submission& submission);
+  void StartOneSided(Rail& rail, Submission& submission, Way way);
+  void StartOneSidedHere(Rail& rail, Way way, const Local& local, const Remote& remote, Completion&& completion,
+                         OperationId id, int64_t deadline_ns);
   void OnGet(Rail& rail, const Frame& frame);
   // Sends the operation's payload to (key, offset) at the peer, over one rail or striped over all.
   void StartWrite(Rail& rail, Operation* operation);
@@ -158,6 +169,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
     uint64_t length = 0;
     Remote remote;
     int64_t deadline_ns = 0;
+    Way way = Way::kFramed;
   };
   // Turns the operation into a transfer, which its parts complete: all of it as one part.
   Part MakeTransfer(Lane& lane, Operation* operation);
@@ -207,6 +219,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // Opening and the end.
   void ConnectRail(Rail& rail);
   void Open();
+  bool OffersOneSided() const;
   void CloseIfDrained();
   void OnCloseAcknowledged();
   void RunCloser(Completion completion);
@@ -225,6 +238,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   uint64_t token_;
   uint16_t rail_count_;
   bool checksum_;
+  bool one_sided_ = false;  // puts and gets are left to the devices
   int64_t peer_timeout_ns_;
   uint32_t outstanding_max_per_rail_;
   uint64_t eager_bytes_max_;

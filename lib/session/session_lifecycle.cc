@@ -36,7 +36,7 @@ SessionImpl::SessionImpl(SessionHost& host, const SessionOptions& options, uint3
 
 Hello SessionImpl::MakeHello(uint16_t rail) const {
   Hello hello;
-  hello.features = checksum_ ? uint64_t{kFeatureChecksum} : 0;
+  hello.features = (checksum_ ? uint64_t{kFeatureChecksum} : 0) | (OffersOneSided() ? uint64_t{kFeatureOneSided} : 0);
   hello.engine_id = host_.engine_id();
   hello.session_token = token_;
   hello.rail = rail;
@@ -47,9 +47,16 @@ Hello SessionImpl::MakeHello(uint16_t rail) const {
   return hello;
 }
 
+// Work that nobody here hears of would leave an idle timeout none the wiser.
+bool SessionImpl::OffersOneSided() const {
+  const bool able = (home_lane_.transport().info().capabilities & kCapabilityOneSided) != 0;
+  return able && options_.idle_timeout.count() == 0;
+}
+
 // Payload is checked if either side wants it; the rest is the smaller of both.
 void SessionImpl::Negotiate(const Hello& hello) {
   checksum_ = checksum_ || (hello.features & kFeatureChecksum) != 0;
+  one_sided_ = !checksum_ && OffersOneSided() && (hello.features & kFeatureOneSided) != 0;
   rail_count_ = std::min(rail_count_, hello.rails);
   peer_credit_bytes_ = hello.eager_credit_bytes;
   peer_outstanding_max_ = hello.outstanding_max;

@@ -20,17 +20,12 @@ absl::Status TooMuchInFlight() { return absl::ResourceExhaustedError("too much i
 
 }  // namespace
 
-absl::Status SessionImpl::Admit() const {
+absl::Status SessionImpl::WhyNotAdmitted() const {
   if (ended()) return status();
-  switch (phase_.load(std::memory_order_acquire)) {
-    case Phase::kOpen:
-      return absl::OkStatus();
-    case Phase::kOpening:
-      return absl::FailedPreconditionError("the session is not open yet");
-    case Phase::kClosing:
-      return absl::CancelledError("the session is closing");
+  if (phase_.load(std::memory_order_acquire) == Phase::kClosing) {
+    return absl::CancelledError("the session is closing");
   }
-  return absl::OkStatus();
+  return absl::FailedPreconditionError("the session is not open yet");
 }
 
 int64_t SessionImpl::DeadlineOf(std::chrono::milliseconds timeout) const {
@@ -41,18 +36,17 @@ int64_t SessionImpl::DeadlineOf(std::chrono::milliseconds timeout) const {
 uint32_t SessionImpl::NextRailIndex() { return next_rail_.fetch_add(1, std::memory_order_relaxed) % rail_count_; }
 
 // The caller's own lane where it is one of ours, else the rails in turn. Takes a place on it; null when there is none.
-Rail* SessionImpl::ChooseRail(OperationId* id) {
-  const Lane* lane = Lane::Current();
+Rail* SessionImpl::ChooseRail(OperationId* id, bool* own) {
   const uint32_t limit = outstanding_max_per_rail_;
-  if (lane != nullptr) {
-    for (const auto& rail : rails_) {
-      if (&rail->lane() != lane || !rail->up()) continue;
-      if (!rail->places().Take(true, limit)) return nullptr;
-      *id = RailNames(rail->index()) | rail->places().NextNumber(true);
-      return rail.get();
-    }
+  const uint32_t first = rail_count_ == 1 ? 0 : NextRailIndex();
+  for (uint32_t i = 0; i < rail_count_; ++i) {
+    Rail& rail = *rails_[(first + i) % rail_count_];
+    if (!rail.lane().OnThisLane() || !rail.up()) continue;
+    if (!rail.places().Take(true, limit)) return nullptr;
+    *id = RailNames(rail.index()) | rail.places().NextNumber(true);
+    *own = true;
+    return &rail;
   }
-  const uint32_t first = NextRailIndex();
   for (uint32_t i = 0; i < rail_count_; ++i) {
     Rail& rail = *rails_[(first + i) % rail_count_];
     if (!rail.up() || !rail.places().Take(false, limit)) continue;
@@ -80,11 +74,12 @@ absl::StatusOr<OperationId> SessionImpl::Submit(Submission& submission) {
   const OperationId id = submission.id;
   Lane& lane = submission.rail->lane();
   RegionImpl* region = submission.region;
-  region->Reference(Lane::CurrentShard());
   if (lane.OnThisLane()) {
+    region->Reference(lane.shard());
     Take(lane, submission);
     return id;
   }
+  region->Reference(Lane::CurrentShard());
   if (lane.Submit(std::move(submission))) return id;
   region->Unreference(Lane::CurrentShard());
   GivePlaceBack(id);
@@ -103,10 +98,21 @@ absl::StatusOr<OperationId> SessionImpl::Get(Local local, const Remote& remote, 
 
 absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Local local, const Remote& remote,
                                                   Completion&& completion, OperationOptions options) {
-  if (absl::Status admitted = Admit(); !admitted.ok()) return admitted;
+  if (ABSL_PREDICT_FALSE(!admits())) return WhyNotAdmitted();
+  OperationId id;
+  bool own = false;
+  Rail* rail = ChooseRail(&id, &own);
+  if (rail == nullptr) return TooMuchInFlight();
+  const int64_t deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
+  if (own && one_sided_ && local.length > 0) {
+    local.region->Reference(rail->lane().shard());
+    StartOneSidedHere(*rail, kind == Submission::Kind::kWrite ? Way::kPlaced : Way::kFetched, local, remote,
+                      std::move(completion), id, deadline_ns);
+    return id;
+  }
   Submission submission;
-  submission.rail = ChooseRail(&submission.id);
-  if (submission.rail == nullptr) return TooMuchInFlight();
+  submission.rail = rail;
+  submission.id = id;
   submission.kind = kind;
   submission.local = local.data;
   submission.length = local.length;
@@ -114,7 +120,7 @@ absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Local l
   submission.offset = remote.offset;
   submission.window = remote.window;
   submission.region = local.region;
-  submission.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
+  submission.deadline_ns = deadline_ns;
   submission.completion = std::move(completion);
   return Submit(submission);
 }
@@ -140,7 +146,7 @@ absl::StatusOr<OperationId> SessionImpl::Receive(uint64_t tag, Local local, Comp
 
 absl::StatusOr<OperationId> SessionImpl::TwoSided(Submission& submission, uint64_t tag, Local local,
                                                   Completion&& completion, std::chrono::milliseconds timeout) {
-  if (absl::Status admitted = Admit(); !admitted.ok()) return admitted;
+  if (ABSL_PREDICT_FALSE(!admits())) return WhyNotAdmitted();
   if (!TakeHomePlace(&submission.id)) return TooMuchInFlight();
   submission.rail = &home();
   submission.local = local.data;
@@ -180,11 +186,9 @@ void SessionImpl::Take(Lane& lane, Submission& submission) {
   Rail& rail = *submission.rail;
   SessionImpl& session = rail.session();
   if (submission.kind == Submission::Kind::kPart) {
-    const Part part{submission.transfer,
-                    submission.local,
-                    submission.length,
-                    {submission.key, submission.offset, submission.window},
-                    submission.deadline_ns};
+    const Part part{submission.transfer,    submission.local,
+                    submission.length,      {submission.key, submission.offset, submission.window},
+                    submission.deadline_ns, submission.way};
     if (!session.ended()) return session.EnqueuePart(rail, part);
     return session.FinishPart(rail, part.transfer, part.remote.offset, part.length, session.status());
   }
@@ -262,9 +266,11 @@ void SessionImpl::Complete(Lane::Ended& ended) {
   result.tag = ended.tag;
   result.operation = ended.id;
   std::move(ended.completion)(std::move(result));
-  if (phase_.load(std::memory_order_relaxed) == Phase::kClosing && Outstanding() == 0) {
-    home_lane_.Run([self = shared_from_this()] { self->CloseIfDrained(); });
-  }
+  CloseIfClosing();
+}
+
+void SessionImpl::CloseSoonIfDrained() {
+  if (Outstanding() == 0) home_lane_.Run([self = shared_from_this()] { self->CloseIfDrained(); });
 }
 
 uint64_t SessionImpl::Outstanding() const {

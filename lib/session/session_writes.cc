@@ -22,7 +22,9 @@ void SetTarget(Operation* operation, const SessionImpl::Remote& remote) {
 
 }  // namespace
 
+// Nothing to send is left to frames: a device would not even look at the window.
 void SessionImpl::StartPut(Rail& rail, Submission& submission) {
+  if (one_sided_ && submission.length > 0) return StartOneSided(rail, submission, Way::kPlaced);
   const bool small = submission.length <= eager_bytes_max_;
   Operation* operation = rail.NewFrame(small ? FrameType::kPut : FrameType::kTile);
   SetTarget(operation, {submission.key, submission.offset, submission.window});
@@ -36,8 +38,33 @@ void SessionImpl::StartPut(Rail& rail, Submission& submission) {
   StartWrite(rail, operation);
 }
 
+void SessionImpl::StartOneSided(Rail& rail, Submission& submission, Way way) {
+  StartOneSidedHere(rail, way, {submission.region, const_cast<std::byte*>(submission.local), submission.length},
+                    {submission.key, submission.offset, submission.window}, std::move(submission.completion),
+                    submission.id, submission.deadline_ns);
+}
+
+void SessionImpl::StartOneSidedHere(Rail& rail, Way way, const Local& local, const Remote& remote,
+                                    Completion&& completion, OperationId id, int64_t deadline_ns) {
+  Operation* operation = rail.NewFrame(FrameType::kTile);
+  operation->way = way;
+  SetTarget(operation, remote);
+  operation->payload = local.data;
+  operation->payload_bytes = local.length;
+  operation->region = local.region;
+  operation->id = id;
+  operation->deadline_ns = deadline_ns;
+  operation->completion = std::move(completion);
+  StartWrite(rail, operation);
+  rail.PostAtOnceIfSmall(local.length);
+}
+
 void SessionImpl::StartWrite(Rail& rail, Operation* operation) {
   const uint64_t length = operation->payload_bytes;
+  // The common case, without a look at what else is under way.
+  if (length <= kTileBytesMax && (rail_count_ == 1 || length < kStripeIdleBytesMin)) {
+    return rail.EnqueueOnLane(operation);
+  }
   const bool spreads = Spreads(rail, length);
   if (!spreads && length <= kTileBytesMax) return rail.EnqueueOnLane(operation);
   const Part whole = MakeTransfer(rail.lane(), operation);
@@ -66,7 +93,8 @@ SessionImpl::Part SessionImpl::MakeTransfer(Lane& lane, Operation* operation) {
                    operation->payload,
                    operation->payload_bytes,
                    {operation->words[0], operation->words[1], LoadWindow(operation->words + kFrameWindowWord)},
-                   operation->deadline_ns};
+                   operation->deadline_ns,
+                   operation->way};
   lane.operations().Return(operation);
   return whole;
 }
@@ -83,6 +111,7 @@ void SessionImpl::SubmitPart(Rail& carrier, const Part& part) {
   submission.offset = part.remote.offset;
   submission.window = part.remote.window;
   submission.deadline_ns = part.deadline_ns;
+  submission.way = part.way;
   carrier.lane().SubmitAlways(std::move(submission));
 }
 
@@ -108,6 +137,7 @@ void SessionImpl::EnqueuePart(Rail& rail, const Part& part) {
                       absl::CancelledError("the receiver took its buffer back"));
   }
   Operation* operation = rail.NewFrame(FrameType::kTile);
+  operation->way = part.way;
   SetTarget(operation, part.remote);
   operation->payload = part.local;
   operation->payload_bytes = part.length;
@@ -162,6 +192,7 @@ void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
 }
 
 void SessionImpl::StartGet(Rail& rail, Submission& submission) {
+  if (one_sided_ && submission.length > 0) return StartOneSided(rail, submission, Way::kFetched);
   Lane& lane = rail.lane();
   Landing* landing = lane.landings().Get();
   // Before the key is there for other lanes to resolve: what these read of a landing.

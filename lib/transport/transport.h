@@ -36,6 +36,7 @@ enum Capability : uint32_t {
   kCapabilityRemotePlacement = 1u << 0,
   kCapabilityZeroCopySend = 1u << 1,   // large payload leaves without a user-space or kernel copy on some paths
   kCapabilityDeterministic = 1u << 2,  // same calls and same clock, same events
+  kCapabilityOneSided = 1u << 3,       // takes kPlace and kFetch work
 };
 
 struct TransportInfo {
@@ -68,6 +69,10 @@ struct WorkRequest {
   enum class Kind : uint8_t {
     kMessage,  // header and payload arrive together as one message
     kWrite,    // payload goes to (key, offset) at the peer; then the header arrives as a message
+    // Between the window at the peer and this side's memory, by devices alone: the peer's CPU takes no part and hears
+    // nothing. The device's own checks of the window are all there are.
+    kPlace,  // payload goes to the window, from `offset` on
+    kFetch,  // payload_bytes of the window, from `offset` on, come to `payload`, which the device writes
   };
   Kind kind = Kind::kMessage;
   bool signaled = false;      // give a kSent event once the transport is done with the payload's memory
@@ -76,13 +81,15 @@ struct WorkRequest {
   // Copied by Post. At most kHeaderBytesMax.
   const std::byte* header = nullptr;
   uint32_t header_bytes = 0;
-  // Lent and unchanged until the peer has confirmed it (the rail's acknowledgement), or kSent, or kClosed.
+  // Lent and unchanged until the peer has confirmed it (the rail's acknowledgement), or kSent, kDone or kClosed.
   const std::byte* payload = nullptr;
   uint64_t payload_bytes = 0;
   uint64_t key = 0;      // kWrite: the peer's key
-  uint64_t offset = 0;   // kWrite: bytes from the start of what the key names
-  RemoteWindow window;   // kWrite: what the key names, for kCapabilityRemotePlacement
-  uint64_t work_id = 0;  // comes back in kSent
+  uint64_t offset = 0;   // bytes from the start of what the key or the window names
+  RemoteWindow window;   // kWrite: what the key names, for kCapabilityRemotePlacement; kPlace, kFetch
+  uint64_t work_id = 0;  // comes back in kSent; of kPlace and kFetch in kDone
+  // What the payload's memory is registered as, if that is known; it outlives the work. Null: the transport finds out.
+  const DeviceMemory::Grant* registered = nullptr;
 };
 
 inline constexpr uint32_t kHeaderBytesMax = 256;
@@ -95,7 +102,10 @@ struct Event {
     kIncoming,   // pending holds a peer that wants in; the receiver of the event owns it
     kMessage,    // data is one message (kMessage work: header then payload; kWrite work: header)
     kSent,       // work_id's payload is no longer used
-    kClosed,     // the connection is gone, status says why; its id may be reused after this
+    // work_id, and all kPlace and kFetch work that was posted on the connection before it: what was placed is at the
+    // peer, what was fetched is here, and no device uses this side's memory for it any more.
+    kDone,
+    kClosed,  // the connection is gone, status says why; its id may be reused after this
   };
   // For kMessage: what became of the payload of the write that it came with.
   enum class Write : uint8_t {

@@ -23,6 +23,9 @@ inline constexpr uint32_t kOutstandingMax = 65536;
 
 enum HelloFeature : uint64_t {
   kFeatureChecksum = 1,  // payload checksums are wanted; in force if either side wants them
+  // The sender's device may be written to and read from without its CPU hearing of it; in force if both sides say so
+  // and payload is not checked.
+  kFeatureOneSided = 2,
 };
 
 struct Hello {

@@ -220,6 +220,7 @@ class Lane {
         ++delivered_;
         return;
       case Event::Kind::kSent:
+      case Event::Kind::kDone:
         return;
       case Event::Kind::kClosed:
         closed_ = true;

@@ -224,7 +224,9 @@ TEST_P(SessionData, DescribesItself) {
   ASSERT_TRUE(Finish(ops().Put(client(), source.Part(0, 100), Export(target), 0)));
   EXPECT_EQ(client().Statistics().operations_completed, 1u);
   EXPECT_GE(client().Statistics().payload_bytes_sent, 100u);
-  EXPECT_GT(client().Statistics().wire_bytes_sent, client().Statistics().payload_bytes_sent);
+  // What devices do alone has no frame.
+  const bool framed = GetParam().checksum || !IsVerbs(GetParam().kind);
+  EXPECT_GE(client().Statistics().wire_bytes_sent, client().Statistics().payload_bytes_sent + (framed ? 1 : 0));
 }
 
 }  // namespace

@@ -223,6 +223,115 @@ TEST_F(VerbsOnFake, WhatIsLostOfAHandshakeIsAskedForAgain) {
   }
 }
 
+// Puts and gets that the peer's CPU has no part in.
+class VerbsOneSided : public VerbsOnFake {
+ protected:
+  static constexpr uint64_t kSize = 64 << 10;
+
+  void SetUp() override {
+    VerbsOnFake::SetUp();
+    if (HasFatalFailure()) return;
+    auto near = a()->device_memory()->Register(absl::MakeSpan(near_));
+    auto far = b()->device_memory()->Export(absl::MakeSpan(far_), kAccessRemoteRead | kAccessRemoteWrite);
+    ASSERT_TRUE(near.ok() && far.ok());
+    near_grant_ = *std::move(near);
+    far_grant_ = *std::move(far);
+  }
+  void TearDown() override {
+    near_grant_.reset();
+    far_grant_.reset();
+    VerbsOnFake::TearDown();
+  }
+
+  WorkRequest Work(WorkRequest::Kind kind, uint64_t number, uint64_t offset = 0, uint64_t length = kSize) {
+    WorkRequest work;
+    work.kind = kind;
+    work.connection = mine_;
+    work.payload = near_.data() + offset;
+    work.payload_bytes = length;
+    work.offset = offset;
+    work.window = far_grant_->window();
+    work.registered = near_grant_.get();
+    work.work_id = number;
+    return work;
+  }
+  bool DriveAloneUntilDone(uint64_t number) {
+    TransportNode* alone[] = {a()};
+    return DriveUntil(
+        alone, [&] { return !a()->done.empty() && a()->done.back() == number; }, kPatienceNs);
+  }
+
+  std::vector<std::byte> near_ = PatternBytes(kSize, 1);
+  std::vector<std::byte> far_ = PatternBytes(kSize, 2);
+  std::unique_ptr<DeviceMemory::Grant> near_grant_;
+  std::unique_ptr<DeviceMemory::Grant> far_grant_;
+};
+
+TEST_F(VerbsOneSided, PlacesAndFetchesWithoutThePeer) {
+  // The first is short enough to leave inside its work request.
+  ASSERT_EQ(a()->transport()->Post(
+                {Work(WorkRequest::Kind::kPlace, 1, 0, 100), Work(WorkRequest::Kind::kPlace, 2, 100, 5000)}),
+            2u);
+  ASSERT_TRUE(DriveAloneUntilDone(2));
+  EXPECT_TRUE(std::equal(near_.begin(), near_.begin() + 5100, far_.begin()));
+  EXPECT_TRUE(std::equal(far_.begin() + 5100, far_.end(), PatternBytes(kSize, 2).begin() + 5100));
+  ASSERT_EQ(a()->transport()->Post({Work(WorkRequest::Kind::kFetch, 3)}), 1u);
+  ASSERT_TRUE(DriveAloneUntilDone(3));
+  EXPECT_EQ(near_, far_);
+}
+
+TEST_F(VerbsOneSided, BulkAsksForOneCompletionInThirtyTwo) {
+  constexpr uint64_t kWorks = 6400;
+  const FakeFabric::Counters before = fabric_->counters();
+  uint64_t posted = 0;
+  while (posted < kWorks) {
+    std::vector<WorkRequest> batch;
+    for (uint64_t i = 0; i < 64 && posted + i < kWorks; ++i) {
+      batch.push_back(Work(WorkRequest::Kind::kPlace, posted + i + 1, 0, 4096));
+    }
+    posted += a()->transport()->Post(batch);
+    a()->Poll();
+  }
+  ASSERT_TRUE(DriveAloneUntilDone(kWorks));
+  const FakeFabric::Counters after = fabric_->counters();
+  EXPECT_EQ(after.sends_posted - before.sends_posted, kWorks);
+  EXPECT_LE(after.send_completions - before.send_completions, kWorks / 32);
+}
+
+// Without an answer nothing is done, and room is left for messages.
+TEST_F(VerbsOneSided, LeavesRoomForMessages) {
+  fabric_->HoldSends(true);
+  uint64_t posted = 0;
+  const WorkRequest place = Work(WorkRequest::Kind::kPlace, 1, 0, 4096);
+  while (a()->transport()->Post({&place, 1}) == 1) ++posted;
+  EXPECT_EQ(posted, kSendQueueDepth - kOneSidedReserve);
+  const WorkRequest message = MessageWork(mine_, AsBytes("header"));
+  EXPECT_EQ(a()->transport()->Post({&message, 1}), 1u);
+  a()->Poll();
+  EXPECT_TRUE(a()->done.empty());
+  a()->transport()->Close(mine_, absl::CancelledError("enough"));
+  ASSERT_TRUE(BothClosed());
+  EXPECT_TRUE(a()->done.empty()) << "what was never done is not said to be";
+}
+
+// What was done before a failure is said to be done; the rest is not.
+TEST_F(VerbsOneSided, SaysWhatWasDoneBeforeAFailure) {
+  auto revoked = b()->device_memory()->Export(absl::MakeSpan(far_), kAccessRemoteWrite);
+  ASSERT_TRUE(revoked.ok());
+  WorkRequest stale = Work(WorkRequest::Kind::kPlace, 3, 0, 4096);
+  stale.window = (*revoked)->window();
+  revoked->reset();
+  const std::vector<std::byte> untouched(far_.begin(), far_.begin() + 4096);
+  ASSERT_EQ(a()->transport()->Post({Work(WorkRequest::Kind::kPlace, 1, 4096, 4096),
+                                    Work(WorkRequest::Kind::kPlace, 2, 8192, 4096), stale,
+                                    Work(WorkRequest::Kind::kPlace, 4, 12288, 4096)}),
+            4u);
+  ASSERT_TRUE(BothClosed());
+  ASSERT_EQ(a()->done, std::vector<uint64_t>{2});
+  EXPECT_TRUE(std::equal(untouched.begin(), untouched.end(), far_.begin())) << "a stale key wrote";
+  EXPECT_EQ(fabric_->counters().access_errors, 1u);
+}
+
 TEST(VerbsHandshake, SaysWhatItWasTold) {
   const std::vector<std::byte> piece = PatternBytes(kHelloPieceMax, 1);
   ConnectData connect;

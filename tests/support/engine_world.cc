@@ -62,6 +62,7 @@ Engine* EngineWorld::MakeEngine(int lanes) {
   std::shared_ptr<VerbsNetwork> verbs;
   if (IsVerbs(setup_.kind)) {
     if (setup_.kind == TransportKind::kVerbsFake && fabric_ == nullptr) fabric_ = MakeFakeFabric();
+    if (setup_.kind == TransportKind::kVerbsNoCost && fabric_ == nullptr) fabric_ = MakeNoCostFabric();
     auto network = MakeVerbsNetwork(fabric_, log_.logger());
     if (!network.ok()) {
       ADD_FAILURE() << network.status();

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -106,6 +107,11 @@ class FakeCalls final : public VerbsCalls {
     context_.context.ops.post_srq_recv = FakeOperations::PostReceive;
     context_.context.ops.poll_cq = FakeOperations::Poll;
     context_.context.ops.req_notify_cq = FakeOperations::Arm;
+    if (fabric_->kind == FakeFabric::Kind::kNoCost) {
+      context_.context.ops.post_send = FakeOperations::PostSendAtNoCost;
+      context_.context.ops.post_srq_recv = FakeOperations::PostReceiveAtNoCost;
+      context_.context.ops.poll_cq = FakeOperations::PollAtNoCost;
+    }
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
     fabric_->contexts.push_back(&context_);
   }
@@ -178,7 +184,8 @@ class FakeCalls final : public VerbsCalls {
     queue->cq.context = context;
     queue->context = FakeOf<FakeContext>(context);
     queue->channel = FakeOf<FakeChannel>(channel);
-    queue->ring.resize(static_cast<size_t>(entries));
+    queue->depth = static_cast<size_t>(entries);
+    queue->ring.resize(std::bit_ceil(queue->depth));
     return &queue->cq;
   }
   void DestroyCompletionQueue(ibv_cq* queue) override { delete FakeOf<FakeCompletionQueue>(queue); }
@@ -188,6 +195,7 @@ class FakeCalls final : public VerbsCalls {
     queue->srq.context = domain->context;
     queue->context = FakeOf<FakeContext>(domain->context);
     queue->depth = entries;
+    queue->ring.resize(std::bit_ceil(queue->depth));
     return &queue->srq;
   }
   void DestroySharedReceiveQueue(ibv_srq* queue) override { delete FakeOf<FakeReceiveQueue>(queue); }
@@ -246,6 +254,9 @@ class FakeCalls final : public VerbsCalls {
     auto* qp = FakeOf<FakeQueuePair>(base);
     std::erase_if(qp->context->events, [&](const ibv_async_event& event) { return event.element.qp == base; });
     fabric_->queue_pairs.erase(qp->qp.qp_num);
+    for (auto& [number, other] : fabric_->queue_pairs) {
+      if (other->to == qp) other->to = nullptr;
+    }
     delete qp;
   }
 

@@ -7,7 +7,10 @@
 // send queue that overflows is refused, a completion queue that overflows fails, a message that finds no receive buffer
 // ends its connection; each is counted.
 //
-// Engines that share a fabric reach each other. Thread rule: any thread; one lock.
+// A fabric of no cost checks nothing, counts without a lock and moves only messages: what is written or read
+// one-sidedly stays where it is. It is there to measure what stands above it.
+//
+// Engines that share a fabric reach each other. Thread rule: any thread, by one lock; at no cost, one thread.
 #ifndef MCP_TESTS_SUPPORT_FAKE_VERBS_H_
 #define MCP_TESTS_SUPPORT_FAKE_VERBS_H_
 
@@ -30,6 +33,9 @@ struct FakeId;
 
 class FakeFabric {
  public:
+  enum class Kind { kChecked, kNoCost };
+  explicit FakeFabric(Kind fabric_kind = Kind::kChecked) : kind(fabric_kind) {}
+
   struct Counters {
     uint64_t sends_posted = 0;      // work requests
     uint64_t doorbells = 0;         // calls that posted some
@@ -56,6 +62,7 @@ class FakeFabric {
   friend class FakeCalls;
   friend struct FakeOperations;
 
+  const Kind kind;
   std::mutex mutex;
   Counters counts;
   int fail_next = -1;

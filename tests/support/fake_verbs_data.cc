@@ -18,6 +18,15 @@ uint64_t LengthOf(const ibv_send_wr& work) {
   return length;
 }
 
+// The other way round, of a read.
+void Scatter(const ibv_send_wr& work, uint64_t from) {
+  for (int i = 0; i < work.num_sge; ++i) {
+    std::memcpy(reinterpret_cast<void*>(work.sg_list[i].addr), reinterpret_cast<const void*>(from),
+                work.sg_list[i].length);
+    from += work.sg_list[i].length;
+  }
+}
+
 void Gather(const ibv_send_wr& work, uint64_t to) {
   for (int i = 0; i < work.num_sge; ++i) {
     if (work.sg_list[i].length == 0) continue;
@@ -34,15 +43,21 @@ void FakeOperations::Report(FakeContext& context, const ibv_async_event& event) 
   context.signal.Set();
 }
 
-void FakeOperations::Complete(FakeFabric& fabric, FakeCompletionQueue& queue, const ibv_wc& completion) {
-  if (queue.tail - queue.head == queue.ring.size()) {
+ibv_wc* FakeOperations::NewEntry(FakeFabric& fabric, FakeCompletionQueue& queue) {
+  if (queue.tail - queue.head == queue.depth) {
     ++fabric.counts.completion_overflows;
     ibv_async_event event = {};
     event.event_type = IBV_EVENT_CQ_ERR;
     event.element.cq = &queue.cq;
-    return Report(*queue.context, event);
+    Report(*queue.context, event);
+    return nullptr;
   }
-  queue.ring[queue.tail++ % queue.ring.size()] = completion;
+  ibv_wc* entry = &queue.ring[Wrap(queue.ring, queue.tail++)];
+  *entry = {};
+  return entry;
+}
+
+void FakeOperations::Notify(FakeFabric& fabric, FakeCompletionQueue& queue) {
   if (!queue.armed) return;
   queue.armed = false;
   ++fabric.counts.notifications;
@@ -50,13 +65,14 @@ void FakeOperations::Complete(FakeFabric& fabric, FakeCompletionQueue& queue, co
 }
 
 void FakeOperations::CompleteSend(FakeFabric& fabric, FakeQueuePair& qp, uint64_t work_id, ibv_wc_status status) {
-  ibv_wc completion = {};
-  completion.wr_id = work_id;
-  completion.status = status;
-  completion.opcode = IBV_WC_SEND;
-  completion.qp_num = qp.qp.qp_num;
   ++fabric.counts.send_completions;
-  Complete(fabric, *qp.sends, completion);
+  ibv_wc* completion = NewEntry(fabric, *qp.sends);
+  if (completion == nullptr) return;
+  completion->wr_id = work_id;
+  completion->status = status;
+  completion->opcode = IBV_WC_SEND;
+  completion->qp_num = qp.qp.qp_num;
+  Notify(fabric, *qp.sends);
 }
 
 // To the error state: what was held back is flushed.
@@ -69,12 +85,14 @@ void FakeOperations::Fail(FakeFabric& fabric, FakeQueuePair& qp) {
   }
 }
 
-bool FakeOperations::Readable(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work) {
+// Of this side's memory.
+bool FakeOperations::Usable(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work) {
   if ((work.send_flags & IBV_SEND_INLINE) != 0) return LengthOf(work) <= qp.inline_max;
   for (int i = 0; i < work.num_sge; ++i) {
     const auto found = fabric.regions.find(work.sg_list[i].lkey);
     if (found == fabric.regions.end() || found->second->mr.context != qp.qp.context ||
-        !Within(found->second->mr, work.sg_list[i].addr, work.sg_list[i].length)) {
+        !Within(found->second->mr, work.sg_list[i].addr, work.sg_list[i].length) ||
+        (work.opcode == IBV_WR_RDMA_READ && (found->second->access & IBV_ACCESS_LOCAL_WRITE) == 0)) {
       return false;
     }
   }
@@ -82,31 +100,28 @@ bool FakeOperations::Readable(FakeFabric& fabric, const FakeQueuePair& qp, const
 }
 
 ibv_wc_status FakeOperations::Send(FakeFabric& fabric, FakeQueuePair& to, const ibv_send_wr& work) {
-  if (to.shared->buffers.empty()) {
+  if (to.shared->empty()) {
     ++fabric.counts.receives_missing;
     return IBV_WC_RNR_RETRY_EXC_ERR;
   }
-  const FakeReceiveQueue::Buffer buffer = to.shared->buffers.front();
-  to.shared->buffers.pop_front();
-  ibv_wc completion = {};
-  completion.wr_id = buffer.wr_id;
-  completion.opcode = IBV_WC_RECV;
-  completion.qp_num = to.qp.qp_num;
-  completion.byte_len = static_cast<uint32_t>(LengthOf(work));
-  if (completion.byte_len > buffer.entry.length) {
-    completion.status = IBV_WC_LOC_LEN_ERR;
-    Complete(fabric, *to.receives, completion);
-    Fail(fabric, to);
-    return IBV_WC_REM_INV_REQ_ERR;
-  }
-  Gather(work, buffer.entry.addr);
-  completion.status = IBV_WC_SUCCESS;
+  const FakeReceiveQueue::Buffer buffer = to.shared->ring[Wrap(to.shared->ring, to.shared->head++)];
+  ibv_wc* completion = NewEntry(fabric, *to.receives);
+  if (completion == nullptr) return IBV_WC_REM_OP_ERR;
+  const uint64_t length = LengthOf(work);
+  const bool fits = length <= buffer.entry.length;
+  completion->wr_id = buffer.wr_id;
+  completion->opcode = IBV_WC_RECV;
+  completion->qp_num = to.qp.qp_num;
+  completion->byte_len = static_cast<uint32_t>(length);
+  completion->status = fits ? IBV_WC_SUCCESS : IBV_WC_LOC_LEN_ERR;
+  if (fits) Gather(work, buffer.entry.addr);
   if (work.opcode == IBV_WR_SEND_WITH_IMM) {
-    completion.wc_flags = IBV_WC_WITH_IMM;
-    completion.imm_data = work.imm_data;
+    completion->wc_flags = IBV_WC_WITH_IMM;
+    completion->imm_data = work.imm_data;
   }
-  Complete(fabric, *to.receives, completion);
-  return IBV_WC_SUCCESS;
+  Notify(fabric, *to.receives);
+  if (!fits) Fail(fabric, to);
+  return fits ? IBV_WC_SUCCESS : IBV_WC_REM_INV_REQ_ERR;
 }
 
 ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, const ibv_send_wr& work) {
@@ -115,16 +130,16 @@ ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, con
     fabric.fail_next = -1;
     return status;
   }
-  if (!Readable(fabric, qp, work)) return IBV_WC_LOC_PROT_ERR;
+  if (!Usable(fabric, qp, work)) return IBV_WC_LOC_PROT_ERR;
   const auto peer = fabric.queue_pairs.find(qp.peer);
   if (peer == fabric.queue_pairs.end() || peer->second->qp.state != IBV_QPS_RTS) return IBV_WC_RETRY_EXC_ERR;
   FakeQueuePair& to = *peer->second;
   if (work.opcode == IBV_WR_SEND || work.opcode == IBV_WR_SEND_WITH_IMM) return Send(fabric, to, work);
-  if (work.opcode != IBV_WR_RDMA_WRITE) return IBV_WC_LOC_QP_OP_ERR;
+  if (work.opcode != IBV_WR_RDMA_WRITE && work.opcode != IBV_WR_RDMA_READ) return IBV_WC_LOC_QP_OP_ERR;
+  const unsigned right = work.opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE;
   const auto region = fabric.regions.find(work.wr.rdma.rkey);
   if (region == fabric.regions.end() || region->second->mr.context != to.qp.context ||
-      (region->second->access & IBV_ACCESS_REMOTE_WRITE) == 0 ||
-      !Within(region->second->mr, work.wr.rdma.remote_addr, LengthOf(work))) {
+      (region->second->access & right) == 0 || !Within(region->second->mr, work.wr.rdma.remote_addr, LengthOf(work))) {
     ++fabric.counts.access_errors;
     ibv_async_event event = {};
     event.event_type = IBV_EVENT_QP_ACCESS_ERR;
@@ -133,7 +148,11 @@ ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, con
     Fail(fabric, to);
     return IBV_WC_REM_ACCESS_ERR;
   }
-  Gather(work, work.wr.rdma.remote_addr);
+  if (work.opcode == IBV_WR_RDMA_READ) {
+    Scatter(work, work.wr.rdma.remote_addr);
+  } else {
+    Gather(work, work.wr.rdma.remote_addr);
+  }
   return IBV_WC_SUCCESS;
 }
 
@@ -171,8 +190,8 @@ int FakeOperations::PostReceive(ibv_srq* srq, ibv_recv_wr* work, ibv_recv_wr** r
   const std::lock_guard<std::mutex> lock(queue.context->fabric->mutex);
   for (; work != nullptr; work = work->next) {
     *refused = work;
-    if (queue.buffers.size() == queue.depth || work->num_sge != 1) return ENOMEM;
-    queue.buffers.push_back({work->wr_id, work->sg_list[0]});
+    if (queue.full() || work->num_sge != 1) return ENOMEM;
+    queue.ring[Wrap(queue.ring, queue.tail++)] = {work->wr_id, work->sg_list[0]};
   }
   return 0;
 }
@@ -184,7 +203,7 @@ int FakeOperations::Poll(ibv_cq* cq, int count, ibv_wc* completions) {
   const std::lock_guard<std::mutex> lock(fabric.mutex);
   int taken = 0;
   for (; taken < count && queue.head < queue.tail; ++taken) {
-    completions[taken] = queue.ring[queue.head++ % queue.ring.size()];
+    completions[taken] = queue.ring[Wrap(queue.ring, queue.head++)];
     if (completions[taken].opcode == IBV_WC_RECV) continue;
     const auto found = fabric.queue_pairs.find(completions[taken].qp_num);
     if (found == fabric.queue_pairs.end()) continue;

@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <string>
 #include <vector>
 
 #include "tests/support/fake_verbs.h"
@@ -41,6 +40,12 @@ struct FakeChannel {
   FakeSignal signal;
 };
 
+// Entries of a ring: a power of two, so that wrapping costs nothing.
+template <class T>
+size_t Wrap(const std::vector<T>& ring, uint64_t index) {
+  return index & (ring.size() - 1);
+}
+
 struct FakeCompletionQueue {
   ibv_cq cq = {};
   FakeContext* context = nullptr;
@@ -48,6 +53,7 @@ struct FakeCompletionQueue {
   std::vector<ibv_wc> ring;
   uint64_t head = 0;  // taken
   uint64_t tail = 0;  // made
+  size_t depth = 0;
   bool armed = false;
 };
 
@@ -58,8 +64,12 @@ struct FakeReceiveQueue {
     uint64_t wr_id;
     ibv_sge entry;
   };
-  std::deque<Buffer> buffers;
+  std::vector<Buffer> ring;
+  uint64_t head = 0;  // used
+  uint64_t tail = 0;  // posted
+  bool empty() const { return head == tail; }
   size_t depth = 0;
+  bool full() const { return tail - head == depth; }
 };
 
 struct FakeQueuePair {
@@ -71,6 +81,7 @@ struct FakeQueuePair {
   uint32_t depth = 0;
   uint32_t inline_max = 0;
   uint32_t peer = 0;                                  // number
+  FakeQueuePair* to = nullptr;                        // of that number, once it was found; at no cost only
   std::deque<std::pair<uint64_t, bool>> outstanding;  // work ids not freed by a polled completion; true: held back
 };
 
@@ -107,11 +118,18 @@ struct FakeOperations {
   static int Poll(ibv_cq* cq, int count, ibv_wc* completions);
   static int Arm(ibv_cq* cq, int solicited_only);
 
+  // The same at no cost (fake_verbs_no_cost.cc): no lock, no checks.
+  static int PostSendAtNoCost(ibv_qp* qp, ibv_send_wr* work, ibv_send_wr** refused);
+  static int PostReceiveAtNoCost(ibv_srq* srq, ibv_recv_wr* work, ibv_recv_wr** refused);
+  static int PollAtNoCost(ibv_cq* cq, int count, ibv_wc* completions);
+
   // With the fabric locked.
   static ibv_wc_status Execute(FakeFabric& fabric, FakeQueuePair& qp, const ibv_send_wr& work);
   static ibv_wc_status Send(FakeFabric& fabric, FakeQueuePair& to, const ibv_send_wr& work);
-  static bool Readable(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work);
-  static void Complete(FakeFabric& fabric, FakeCompletionQueue& queue, const ibv_wc& completion);
+  static bool Usable(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work);
+  // The next entry, all zeros. Null: it overflows.
+  static ibv_wc* NewEntry(FakeFabric& fabric, FakeCompletionQueue& queue);
+  static void Notify(FakeFabric& fabric, FakeCompletionQueue& queue);
   static void CompleteSend(FakeFabric& fabric, FakeQueuePair& qp, uint64_t work_id, ibv_wc_status status);
   static void Fail(FakeFabric& fabric, FakeQueuePair& qp);
   static void Report(FakeContext& context, const ibv_async_event& event);

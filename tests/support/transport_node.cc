@@ -38,13 +38,15 @@ absl::string_view TransportKindName(TransportKind kind) {
       return "verbs";
     case TransportKind::kVerbsFake:
       return "verbs_fake";
+    case TransportKind::kVerbsNoCost:
+      return "verbs_no_cost";
   }
   return "";
 }
 
 std::string WhyNoTransport(TransportKind kind) {
   if (kind == TransportKind::kLoopback) return "";
-  if (IsVerbs(kind)) return WhyNoVerbs(kind == TransportKind::kVerbsFake);
+  if (IsVerbs(kind)) return WhyNoVerbs(kind != TransportKind::kVerbs);
   Logger quiet(LogLevel::kError, [](LogLevel, absl::string_view) {});
   const auto network = CreateTcpNetwork(TcpConfigFor(kind), &quiet);
   return network.ok() ? "" : std::string(network.status().message());
@@ -87,6 +89,9 @@ void TransportNode::Take(Event* event) {
       break;
     case Event::Kind::kSent:
       sent.push_back(event->work_id);
+      break;
+    case Event::Kind::kDone:
+      done.push_back(event->work_id);
       break;
     case Event::Kind::kClosed:
       EXPECT_FALSE(event->status.ok()) << "kClosed without a reason";

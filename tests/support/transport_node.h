@@ -30,18 +30,19 @@ enum class TransportKind {
   kLoopback,
   kTcpIoUring,
   kTcpEpoll,
-  kTcpPolled,  // io_uring, as a lane uses it whose caller polls
-  kVerbs,      // over a device of this host
-  kVerbsFake,  // over a device in memory
+  kTcpPolled,    // io_uring, as a lane uses it whose caller polls
+  kVerbs,        // over a device of this host
+  kVerbsFake,    // over a device in memory
+  kVerbsNoCost,  // over one that checks nothing and moves no payload: engines without lanes, driven by one thread
 };
 
-// "loopback", "tcp_io_uring", "tcp_epoll", "tcp_polled", "verbs", "verbs_fake"
+// "loopback", "tcp_io_uring", "tcp_epoll", "tcp_polled", "verbs", "verbs_fake", "verbs_no_cost"
 absl::string_view TransportKindName(TransportKind kind);
 // Why this host cannot run it; empty when it can.
 std::string WhyNoTransport(TransportKind kind);
 // An address to listen at, with a name or port of the transport's choice.
 std::string AnyAddress(TransportKind kind);
-inline bool IsVerbs(TransportKind kind) { return kind == TransportKind::kVerbs || kind == TransportKind::kVerbsFake; }
+inline bool IsVerbs(TransportKind kind) { return kind >= TransportKind::kVerbs; }
 
 // What one engine's lanes share: the transport's network, its keys.
 struct TransportEngine {
@@ -87,6 +88,7 @@ class TransportNode {
   std::map<ConnectionId, absl::Status> closed;
   std::vector<void*> closed_contexts;
   std::vector<uint64_t> sent;  // work ids
+  std::vector<uint64_t> done;  // of kDone: the last of those that are done
   std::deque<std::unique_ptr<PendingConnection>> pending;
   uint64_t messages_seen = 0;
 

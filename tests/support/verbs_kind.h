@@ -18,6 +18,8 @@ std::string WhyNoVerbs(bool fake);
 // "HOST:0" of this host's first device, of that family; empty when there is none.
 std::string VerbsDeviceAddress(bool ipv6 = false);
 std::shared_ptr<FakeFabric> MakeFakeFabric();
+// See fake_verbs.h: for one thread, and nothing that looks at payload.
+std::shared_ptr<FakeFabric> MakeNoCostFabric();
 // Of one engine; over this host's devices where the fabric is null.
 absl::StatusOr<std::shared_ptr<VerbsNetwork>> MakeVerbsNetwork(const std::shared_ptr<FakeFabric>& fabric,
                                                                Logger* logger);

@@ -6,6 +6,15 @@
 
 namespace mcp::internal {
 
+namespace {
+
+// What devices do alone is whole and in order, or ends its connection; and there is no copy of a fetch to work on.
+bool OneSided(const WorkRequest& work) {
+  return work.kind == WorkRequest::Kind::kPlace || work.kind == WorkRequest::Kind::kFetch;
+}
+
+}  // namespace
+
 size_t FaultTransport::Post(absl::Span<const WorkRequest> batch) {
   if (inert_) return inner_->Post(batch);
   const size_t most = PartOf(FaultKind::kPartialPost, batch.size(), 0);
@@ -27,6 +36,7 @@ bool FaultTransport::Applies(FaultKind kind, const WorkRequest& work) const {
   const bool message = work.kind == WorkRequest::Kind::kMessage;
   const uint32_t target = message ? kFaultTargetMessages : kFaultTargetWrites;
   if ((ledger_->plan().targets & target) == 0) return false;
+  if (OneSided(work)) return kind == FaultKind::kKill;
   switch (kind) {
     case FaultKind::kReorder:
     case FaultKind::kDuplicate:
@@ -69,7 +79,7 @@ bool FaultTransport::PostOne(const WorkRequest& work) {
   if (channel.killed) return true;  // lost with its connection
   if (channel.line.size() + channel.aside.size() >= kHeldMax || channel.held_bytes >= kHeldBytesMax) return false;
   const std::optional<FaultKind> fault = Roll(work);
-  if (!fault.has_value() && channel.line.empty()) {
+  if (!fault.has_value() && (channel.line.empty() || OneSided(work))) {
     if (!PostUnchanged(work)) return false;
   } else if (!fault.has_value()) {
     Enqueue(CopyOf(work));

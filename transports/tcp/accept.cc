@@ -97,7 +97,7 @@ void TcpTransport::StopListening(absl::string_view bound_address) {
     listener->closing = true;
     if (listener->resume_ns != 0) --resting_listeners_;
     listener->fd.Reset();  // refuses newcomers from now on, and its port is free
-    if (listener->awaiting) reactor_->Cancel(listener->id, Operation::kReady);
+    if (listener->awaiting) reactor_->Cancel(listener->id, IoOperation::kReady);
     for (uint32_t i = 0; i < candidates_.size(); ++i) {
       if (candidates_[i] != nullptr && candidates_[i]->listener == index) DropCandidate(i);
     }
@@ -232,7 +232,7 @@ void TcpTransport::DropCandidate(uint32_t index) {
   candidate.paired_waiting = false;
   if (candidate.awaiting) {
     candidate.dropping = true;
-    reactor_->Cancel(candidate.id, Operation::kReady);
+    reactor_->Cancel(candidate.id, IoOperation::kReady);
     return;
   }
   RemoveSocket(candidate.id);

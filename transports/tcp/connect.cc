@@ -154,7 +154,7 @@ void TcpTransport::FailAttempt(Connection& connection, const absl::Status& statu
   connecting.last_error = status;
   connecting.retry = true;
   for (ConnectionSocket* socket : {&connection.control, &connection.data}) {
-    if (socket->awaiting) reactor_->Cancel(socket->id, Operation::kReady);
+    if (socket->awaiting) reactor_->Cancel(socket->id, IoOperation::kReady);
   }
   NextAttemptWhenIdle(connection);
 }

@@ -39,7 +39,7 @@ class EpollReactor final : public Reactor {
   void Send(SocketId socket, msghdr* message) override;
   bool SendZeroCopy(SocketId, msghdr*) override { return false; }
   void AwaitReady(SocketId socket, short events) override;
-  void Cancel(SocketId socket, Operation operation) override;
+  void Cancel(SocketId socket, IoOperation operation) override;
 
   const std::byte* buffer(uint16_t index) const override { return buffers_ + size_t{index} * kReceiveBufferBytes; }
   void ReturnBuffer(uint16_t index) override { free_buffers_.push_back(index); }
@@ -160,13 +160,13 @@ void EpollReactor::AwaitReady(SocketId id, short events) {
   Activate(id);
 }
 
-void EpollReactor::Cancel(SocketId id, Operation operation) {
+void EpollReactor::Cancel(SocketId id, IoOperation operation) {
   Socket& socket = sockets_[id];
-  if (operation == Operation::kReceive && (socket.streaming || socket.receive != nullptr)) {
+  if (operation == IoOperation::kReceive && (socket.streaming || socket.receive != nullptr)) {
     socket.receive_cancelled = true;
-  } else if (operation == Operation::kSend && socket.send != nullptr) {
+  } else if (operation == IoOperation::kSend && socket.send != nullptr) {
     socket.send_cancelled = true;
-  } else if (operation == Operation::kReady && socket.await != 0) {
+  } else if (operation == IoOperation::kReady && socket.await != 0) {
     socket.ready_cancelled = true;
   }
   Activate(id);
@@ -175,7 +175,7 @@ void EpollReactor::Cancel(SocketId id, Operation operation) {
 bool EpollReactor::TryReceive(SocketId id, OperationResult* result) {
   Socket& socket = sockets_[id];
   if (!socket.streaming && socket.receive == nullptr) return false;
-  *result = {.socket = id, .operation = Operation::kReceive};
+  *result = {.socket = id, .operation = IoOperation::kReceive};
   if (socket.receive_cancelled) {
     result->result = -ECANCELED;
   } else {
@@ -207,7 +207,7 @@ bool EpollReactor::TryReceive(SocketId id, OperationResult* result) {
 bool EpollReactor::TrySend(SocketId id, OperationResult* result) {
   Socket& socket = sockets_[id];
   if (socket.send == nullptr) return false;
-  *result = {.socket = id, .operation = Operation::kSend};
+  *result = {.socket = id, .operation = IoOperation::kSend};
   if (socket.send_cancelled) {
     result->result = -ECANCELED;
   } else {
@@ -228,7 +228,7 @@ bool EpollReactor::TrySend(SocketId id, OperationResult* result) {
 bool EpollReactor::TryReady(SocketId id, OperationResult* result) {
   Socket& socket = sockets_[id];
   if (socket.await == 0) return false;
-  *result = {.socket = id, .operation = Operation::kReady};
+  *result = {.socket = id, .operation = IoOperation::kReady};
   if (socket.ready_cancelled) {
     result->result = -ECANCELED;
   } else {

@@ -85,13 +85,13 @@ void TcpTransport::HandleResult(const OperationResult& result) {
 
 void TcpTransport::HandleConnectionResult(Connection& connection, bool control, const OperationResult& result) {
   switch (result.operation) {
-    case Operation::kReceive:
+    case IoOperation::kReceive:
       return control ? HandleControlReceived(connection, result) : HandlePayload(connection, result);
-    case Operation::kSend:
+    case IoOperation::kSend:
       return control ? HandleControlSent(connection, result) : HandleDataSent(connection, result);
-    case Operation::kReleased:
+    case IoOperation::kReleased:
       return HandleReleased(connection, result);
-    case Operation::kReady: {
+    case IoOperation::kReady: {
       ConnectionSocket& socket = control ? connection.control : connection.data;
       socket.awaiting = false;
       if (connection.state == Connection::State::kConnecting) return ContinueConnect(connection, socket, result.result);

@@ -34,7 +34,7 @@ class PolledReactor final : public Reactor {
   void Send(SocketId socket, msghdr* message) override;
   bool SendZeroCopy(SocketId socket, msghdr* message) override { return inner_->SendZeroCopy(socket, message); }
   void AwaitReady(SocketId socket, short events) override { inner_->AwaitReady(socket, events); }
-  void Cancel(SocketId socket, Operation operation) override;
+  void Cancel(SocketId socket, IoOperation operation) override;
 
   const std::byte* buffer(uint16_t index) const override {
     return index < kReceiveBuffers ? inner_->buffer(index)
@@ -96,11 +96,11 @@ void PolledReactor::Send(SocketId socket, msghdr* message) {
   const ssize_t bytes = sendmsg(descriptors_[socket], message, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) return inner_->Send(socket, message);
   sent_.push_back(
-      {.socket = socket, .operation = Operation::kSend, .result = bytes < 0 ? -errno : static_cast<int32_t>(bytes)});
+      {.socket = socket, .operation = IoOperation::kSend, .result = bytes < 0 ? -errno : static_cast<int32_t>(bytes)});
 }
 
-void PolledReactor::Cancel(SocketId socket, Operation operation) {
-  Stream* const stream = operation == Operation::kReceive ? FindStream(socket) : nullptr;
+void PolledReactor::Cancel(SocketId socket, IoOperation operation) {
+  Stream* const stream = operation == IoOperation::kReceive ? FindStream(socket) : nullptr;
   if (stream == nullptr) return inner_->Cancel(socket, operation);
   if (stream->ended) return;
   stream->ended = true;
@@ -121,7 +121,7 @@ bool PolledReactor::PollStream(Stream* stream, OperationResult* result) {
   if (bytes > 0) {
     free_buffers_.pop_back();
     *result = {.socket = stream->socket,
-               .operation = Operation::kReceive,
+               .operation = IoOperation::kReceive,
                .more = true,
                .buffer = buffer,
                .result = static_cast<int32_t>(bytes)};
@@ -135,10 +135,10 @@ bool PolledReactor::PollStream(Stream* stream, OperationResult* result) {
 
 bool PolledReactor::EndStream(Stream* stream, OperationResult* result) {
   if (stream->watched) {
-    inner_->Cancel(stream->socket, Operation::kReady);
+    inner_->Cancel(stream->socket, IoOperation::kReady);
     return false;
   }
-  *result = {.socket = stream->socket, .operation = Operation::kReceive, .result = stream->end};
+  *result = {.socket = stream->socket, .operation = IoOperation::kReceive, .result = stream->end};
   *stream = streams_.back();
   streams_.pop_back();
   return true;
@@ -156,7 +156,7 @@ size_t PolledReactor::Run(absl::Span<OperationResult> results) {
   const size_t inner = inner_->Run(results.subspan(count));
   const size_t end = count + inner;
   for (size_t i = count; i < end; ++i) {
-    Stream* const stream = results[i].operation == Operation::kReady ? FindStream(results[i].socket) : nullptr;
+    Stream* const stream = results[i].operation == IoOperation::kReady ? FindStream(results[i].socket) : nullptr;
     if (stream != nullptr && stream->watched) {
       stream->watched = false;
     } else {

@@ -26,7 +26,7 @@ namespace mcp::internal {
 
 using SocketId = uint32_t;
 
-enum class Operation : uint8_t {
+enum class IoOperation : uint8_t {
   kReceive,  // a stream's piece, or a gather
   kSend,
   kReady,     // the socket became readable or writable, as asked; result is 0 or an error
@@ -35,7 +35,7 @@ enum class Operation : uint8_t {
 
 struct OperationResult {
   SocketId socket = 0;
-  Operation operation = Operation::kReceive;
+  IoOperation operation = IoOperation::kReceive;
   bool more = false;    // of a stream: it goes on. Of a send: kReleased will follow
   uint16_t buffer = 0;  // of a stream, result > 0: where the bytes are; give it back with ReturnBuffer
   int32_t result = 0;   // bytes, 0 for the end of the stream, or a negative errno
@@ -71,7 +71,7 @@ class Reactor {
   // `events`: POLLIN or POLLOUT.
   virtual void AwaitReady(SocketId socket, short events) = 0;
   // Ends what is under way of that operation early; its completion still follows. No-op if there is none.
-  virtual void Cancel(SocketId socket, Operation operation) = 0;
+  virtual void Cancel(SocketId socket, IoOperation operation) = 0;
 
   virtual const std::byte* buffer(uint16_t index) const = 0;
   virtual void ReturnBuffer(uint16_t index) = 0;

@@ -212,7 +212,7 @@ void TcpTransport::TakeWrite(Connection& connection, const TcpFrame& frame) {
 
 void TcpTransport::StopReading(Connection& connection) {
   connection.reading_ended = true;
-  if (connection.control.receiving) reactor_->Cancel(connection.control.id, Operation::kReceive);
+  if (connection.control.receiving) reactor_->Cancel(connection.control.id, IoOperation::kReceive);
 }
 
 // Back-pressure on the peer while too much waits here, and its end.
@@ -220,7 +220,7 @@ void TcpTransport::PauseOrResume(Connection& connection) {
   if (connection.state != Connection::State::kOpen || connection.reading_ended) return;
   const bool pause = connection.held.bytes() > (connection.paused ? 0 : kHeldBytesMax);
   if (pause && !connection.paused && connection.control.receiving) {
-    reactor_->Cancel(connection.control.id, Operation::kReceive);
+    reactor_->Cancel(connection.control.id, IoOperation::kReceive);
   }
   connection.paused = pause;
   if (!pause && !connection.control.receiving) {
@@ -319,7 +319,7 @@ void TcpTransport::WithdrawPins() {
     for (const HeldRecord* record = connection.held.expected(); record != nullptr; record = record->next_write) {
       if (!record->pinned) continue;
       if (regions_->Valid(record->slot, record->key)) continue;
-      reactor_->Cancel(connection.data.id, Operation::kReceive);
+      reactor_->Cancel(connection.data.id, IoOperation::kReceive);
       break;
     }
   }

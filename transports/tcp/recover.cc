@@ -23,9 +23,9 @@ void TcpTransport::BeginClose(Connection& connection, absl::Status reason) {
   connection.end = std::move(reason);
   DropChunks(connection);
   for (ConnectionSocket* socket : {&connection.control, &connection.data}) {
-    if (socket->receiving) reactor_->Cancel(socket->id, Operation::kReceive);
-    if (socket->sending) reactor_->Cancel(socket->id, Operation::kSend);
-    if (socket->awaiting) reactor_->Cancel(socket->id, Operation::kReady);
+    if (socket->receiving) reactor_->Cancel(socket->id, IoOperation::kReceive);
+    if (socket->sending) reactor_->Cancel(socket->id, IoOperation::kSend);
+    if (socket->awaiting) reactor_->Cancel(socket->id, IoOperation::kReady);
   }
   FinishCloseWhenIdle(connection);
 }

@@ -61,7 +61,7 @@ class UringReactor final : public Reactor {
   void Send(SocketId socket, msghdr* message) override;
   bool SendZeroCopy(SocketId socket, msghdr* message) override;
   void AwaitReady(SocketId socket, short events) override;
-  void Cancel(SocketId socket, Operation operation) override;
+  void Cancel(SocketId socket, IoOperation operation) override;
 
   const std::byte* buffer(uint16_t index) const override { return buffers_ + size_t{index} * kReceiveBufferBytes; }
   void ReturnBuffer(uint16_t index) override;
@@ -289,10 +289,12 @@ void UringReactor::AwaitReady(SocketId id, short events) {
   Finish(entry, socket.direct, UserData(id, kTagReady));
 }
 
-void UringReactor::Cancel(SocketId id, Operation operation) {
+void UringReactor::Cancel(SocketId id, IoOperation operation) {
   Socket& socket = sockets_[id];
-  const Tag tag = operation == Operation::kReceive ? kTagReceive : operation == Operation::kSend ? kTagSend : kTagReady;
-  if (operation == Operation::kReceive && socket.streaming && !socket.stopping) {
+  const Tag tag = operation == IoOperation::kReceive ? kTagReceive
+                  : operation == IoOperation::kSend  ? kTagSend
+                                                     : kTagReady;
+  if (operation == IoOperation::kReceive && socket.streaming && !socket.stopping) {
     socket.stopping = true;
     if (socket.starved) ++starved_cancelled_;
   }
@@ -342,7 +344,7 @@ size_t UringReactor::Run(absl::Span<OperationResult> results) {
     socket.starved = false;
     socket.streaming = false;
     --starved_cancelled_;
-    results[count++] = {.socket = id, .operation = Operation::kReceive, .result = -ECANCELED};
+    results[count++] = {.socket = id, .operation = IoOperation::kReceive, .result = -ECANCELED};
   }
   PublishBuffers();
   if (WorkPending()) io_uring_submit_and_get_events(&ring_);
@@ -363,7 +365,7 @@ bool UringReactor::CollectReceive(SocketId id, const io_uring_cqe& entry, Operat
   Socket& socket = sockets_[id];
   const bool more = (entry.flags & IORING_CQE_F_MORE) != 0;
   if (!more) socket.under_way &= static_cast<uint8_t>(~(1u << kTagReceive));
-  *result = {.socket = id, .operation = Operation::kReceive, .result = entry.res};
+  *result = {.socket = id, .operation = IoOperation::kReceive, .result = entry.res};
   if (!socket.streaming) return true;
   if ((entry.flags & IORING_CQE_F_BUFFER) != 0) {
     result->buffer = static_cast<uint16_t>(entry.flags >> IORING_CQE_BUFFER_SHIFT);
@@ -400,18 +402,18 @@ bool UringReactor::Collect(const io_uring_cqe& entry, OperationResult* result) {
       if ((entry.flags & IORING_CQE_F_NOTIF) != 0) {
         --socket.releases;
         const bool copied = (static_cast<uint32_t>(entry.res) & kNotifUsageZcCopied) != 0;
-        *result = {.socket = id, .operation = Operation::kReleased, .result = copied ? 1 : 0};
+        *result = {.socket = id, .operation = IoOperation::kReleased, .result = copied ? 1 : 0};
         return true;
       }
       const bool more = (entry.flags & IORING_CQE_F_MORE) != 0;
       if (more) ++socket.releases;
       socket.under_way &= static_cast<uint8_t>(~(1u << kTagSend));
-      *result = {.socket = id, .operation = Operation::kSend, .more = more, .result = entry.res};
+      *result = {.socket = id, .operation = IoOperation::kSend, .more = more, .result = entry.res};
       return true;
     }
     case kTagReady:
       sockets_[id].under_way &= static_cast<uint8_t>(~(1u << kTagReady));
-      *result = {.socket = id, .operation = Operation::kReady, .result = std::min(entry.res, 0)};
+      *result = {.socket = id, .operation = IoOperation::kReady, .result = std::min(entry.res, 0)};
       return true;
     case kTagWake:
       waker_.Drain();
@@ -444,7 +446,8 @@ void UringReactor::CancelAll() {
   for (SocketId id = 0; id < sockets_.size(); ++id) {
     if (!sockets_[id].used) continue;
     shutdown(sockets_[id].fd, SHUT_RDWR);
-    for (const Operation operation : {Operation::kReceive, Operation::kSend, Operation::kReady}) Cancel(id, operation);
+    for (const IoOperation operation : {IoOperation::kReceive, IoOperation::kSend, IoOperation::kReady})
+      Cancel(id, operation);
   }
   const auto busy = [this] {
     return std::any_of(sockets_.begin(), sockets_.end(), [](const Socket& socket) {

@@ -25,6 +25,7 @@ inline constexpr uint32_t kNoStagingSlot = ~uint32_t{0};
 struct PostedWork {
   uint32_t staging = kNoStagingSlot;
   bool reports = false;     // gives kSent
+  bool one_sided = false;   // the last piece of kPlace or kFetch work: gives kDone, with what came before it
   bool transient = false;   // the registration is for this use alone
   Registration registered;  // of the payload
   uint64_t work_id = 0;

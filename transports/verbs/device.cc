@@ -50,7 +50,7 @@ VerbsTransport::VerbsTransport(std::shared_ptr<VerbsNetworkImpl> network, Clock*
     absl::StrAppend(&info_.device, info_.device.empty() ? "" : ", ", device.opened.name, "/", device.port);
     message_max = std::min<uint64_t>(message_max, device.port_attributes.max_msg_sz);
   }
-  info_.capabilities = kCapabilityRemotePlacement | kCapabilityZeroCopySend;
+  info_.capabilities = kCapabilityRemotePlacement | kCapabilityZeroCopySend | kCapabilityOneSided;
   info_.message_bytes_max = kVerbsMessageBytesMax;
   info_.eager_bytes_max = kVerbsEagerBytesMax;
   info_.write_bytes_max = std::min(kWriteBytesMax, message_max * kWritePiecesMax);
@@ -66,11 +66,6 @@ VerbsTransport::~VerbsTransport() {
   for (const Event& event : queued_) delete event.pending;
   if (channel_ != nullptr) calls().DestroyEventChannel(channel_);
   if (wake_fd_ >= 0) close(wake_fd_);
-}
-
-VerbsConnection* VerbsTransport::Find(ConnectionId id) const {
-  if (id >= connections_.size() || connections_[id]->state == State::kFree) return nullptr;
-  return connections_[id].get();
 }
 
 absl::StatusOr<VerbsConnection*> VerbsTransport::NewConnection(void* context) {

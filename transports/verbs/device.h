@@ -65,7 +65,9 @@ class VerbsTransport final : public Transport {
     uint16_t total = 0;
     uint64_t age = 0;
   };
+  // A kSent or kDone that is owed.
   struct Sent {
+    Event::Kind kind;
     ConnectionId connection;
     void* context;
     uint64_t work_id;
@@ -74,7 +76,10 @@ class VerbsTransport final : public Transport {
   VerbsTransport(std::shared_ptr<VerbsNetworkImpl> network, Clock* clock, uint32_t lane);
 
   // device.cc
-  VerbsConnection* Find(ConnectionId id) const;
+  VerbsConnection* Find(ConnectionId id) const {
+    if (id >= connections_.size() || connections_[id]->state == State::kFree) return nullptr;
+    return connections_[id].get();
+  }
   absl::StatusOr<VerbsConnection*> NewConnection(void* context);
   absl::StatusOr<LaneQueues*> QueuesOf(VerbsDevice& device);
   absl::Status MakeQueuePair(VerbsConnection& connection);
@@ -101,6 +106,17 @@ class VerbsTransport final : public Transport {
   bool Append(VerbsConnection& connection, const WorkRequest& work);
   bool AppendMessage(VerbsConnection& connection, const WorkRequest& work, MessageType type);
   bool AppendWrite(VerbsConnection& connection, const WorkRequest& work);
+  bool AppendOneSided(VerbsConnection& connection, const WorkRequest& work);
+  // Under which key a device reads the payload, and what has to be held for it meanwhile.
+  struct PayloadKey {
+    uint32_t lkey = 0;
+    bool transient = false;
+    Registration held;
+  };
+  bool FindPayload(VerbsConnection& connection, const WorkRequest& work, PayloadKey* key);
+  ibv_send_wr& ChainPieces(VerbsConnection& connection, const WorkRequest& work, ibv_wr_opcode opcode, PayloadKey key);
+  uint64_t PiecesOf(const VerbsConnection& connection, const WorkRequest& work) const;
+  void AskForCompletion(VerbsConnection& connection, ibv_send_wr* work);
   ibv_send_wr& NextInChain(VerbsConnection& connection);
   void FinishSend(VerbsConnection& connection, ibv_send_wr* work, MessageType type, bool signaled);
   void Ring(VerbsConnection& connection);
@@ -158,6 +174,7 @@ class VerbsTransport final : public Transport {
   // Work requests under construction, for one connection.
   VerbsConnection* chain_owner_ = nullptr;
   size_t chain_length_ = 0;
+  bool chain_waits_ = false;  // one-sided work since the last request that asks for a completion
   std::array<ibv_send_wr, kChainMax> chain_;
   std::array<std::array<ibv_sge, 2>, kChainMax> chain_entries_;
 

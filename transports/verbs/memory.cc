@@ -39,30 +39,26 @@ RemoteWindow DeviceRegions::Window(const std::byte* address) const {
 }
 
 // The caller may unmap the range once the grant is gone, so nothing of it stays in the cache.
-class VerbsMemory::RegionGrant final : public Grant {
+class VerbsMemory::RegionGrant final : public VerbsGrant {
  public:
   RegionGrant(VerbsMemory& memory, Registration registration, const std::byte* base)
-      : memory_(memory), registration_(std::move(registration)), base_(base) {}
+      : VerbsGrant(*reinterpret_cast<const DeviceRegions*>(registration.handle()), base),
+        memory_(memory),
+        registration_(std::move(registration)) {}
   ~RegionGrant() override { memory_.Forget(std::move(registration_)); }
-  RemoteWindow window() const override {
-    return reinterpret_cast<const DeviceRegions*>(registration_.handle())->Window(base_);
-  }
 
  private:
   VerbsMemory& memory_;
   Registration registration_;
-  const std::byte* const base_;
 };
 
-class VerbsMemory::ExportGrant final : public Grant {
+class VerbsMemory::ExportGrant final : public VerbsGrant {
  public:
   ExportGrant(std::unique_ptr<DeviceRegions> regions, const std::byte* base)
-      : regions_(std::move(regions)), base_(base) {}
-  RemoteWindow window() const override { return regions_->Window(base_); }
+      : VerbsGrant(*regions, base), regions_(std::move(regions)) {}
 
  private:
   const std::unique_ptr<DeviceRegions> regions_;
-  const std::byte* const base_;
 };
 
 VerbsMemory::VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains)

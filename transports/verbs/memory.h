@@ -34,6 +34,20 @@ struct DeviceRegions {
   RemoteWindow Window(const std::byte* address) const;
 };
 
+// A grant of this memory, as the data path reads it.
+class VerbsGrant : public DeviceMemory::Grant {
+ public:
+  RemoteWindow window() const override { return regions_.Window(base_); }
+  uint32_t LocalKey(size_t device) const { return regions_.regions[device]->lkey; }
+
+ protected:
+  VerbsGrant(const DeviceRegions& regions, const std::byte* base) : regions_(regions), base_(base) {}
+
+ private:
+  const DeviceRegions& regions_;
+  const std::byte* const base_;
+};
+
 class VerbsMemory final : public DeviceMemory {
  public:
   // The domains outlive this, and this outlives its grants and registrations.
@@ -51,6 +65,9 @@ class VerbsMemory final : public DeviceMemory {
   void Forget(Registration registration);
   static uint32_t LocalKey(const Registration& registration, size_t device) {
     return reinterpret_cast<const DeviceRegions*>(registration.handle())->regions[device]->lkey;
+  }
+  static uint32_t LocalKey(const DeviceMemory::Grant& grant, size_t device) {
+    return static_cast<const VerbsGrant&>(grant).LocalKey(device);
   }
 
  private:

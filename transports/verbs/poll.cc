@@ -155,7 +155,7 @@ void VerbsTransport::DeliverSent() {
     const Sent& sent = sent_[sent_given_++];
     Event* event = &events_[given_++];
     *event = Event();
-    event->kind = Event::Kind::kSent;
+    event->kind = sent.kind;
     event->connection = sent.connection;
     event->context = sent.context;
     event->work_id = sent.work_id;

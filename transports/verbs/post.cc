@@ -1,5 +1,6 @@
-// Posting. Budget of a small message: one copy, into the work request (inline) or a staging slot. Of a write: a look-up
-// of its registration, two atomic operations; a work request for the payload and one for the header.
+// Posting. Budget of a small message: one copy, into the work request (inline) or a staging slot. Of a write: a work
+// request for the payload and one for the header; of one-sided work: one work request. Memory of a region brings its
+// registration along; for other memory it is looked up, at two atomic operations.
 #include <arpa/inet.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
+#include "lib/base/assert.h"
 #include "lib/base/errno_status.h"
 #include "transports/verbs/device.h"
 
@@ -21,16 +23,42 @@ constexpr uint64_t kCopyBytesMax = 1024;
 constexpr uint32_t kUnsignaledMax = 32;
 constexpr uint32_t kUnsignaledStagedMax = 16;
 
-absl::Status CheckWork(const WorkRequest& work, const TransportInfo& info) {
-  const bool write = work.kind == WorkRequest::Kind::kWrite;
+bool WorkFits(const WorkRequest& work, const TransportInfo& info) {
+  const bool write = work.kind != WorkRequest::Kind::kMessage;
   const uint64_t most = write ? info.write_bytes_max : info.message_bytes_max - work.header_bytes;
-  if (ABSL_PREDICT_TRUE(work.header_bytes <= kHeaderBytesMax && work.payload_bytes <= most)) return absl::OkStatus();
+  return ABSL_PREDICT_TRUE(work.header_bytes <= kHeaderBytesMax && work.payload_bytes <= most);
+}
+
+ABSL_ATTRIBUTE_NOINLINE absl::Status WorkError(const WorkRequest& work) {
+  const bool write = work.kind != WorkRequest::Kind::kMessage;
   return absl::InvalidArgumentError(absl::StrCat("verbs: post a ", write ? "write" : "message", " of ",
                                                  work.header_bytes, " header bytes and ", work.payload_bytes,
                                                  " payload bytes: more than TransportInfo allows"));
 }
 
+// `length` bytes of the payload, from `offset` on.
+inline void SetPiece(const VerbsConnection& connection, const WorkRequest& work, ibv_wr_opcode opcode, uint64_t offset,
+                     uint64_t length, uint32_t lkey, ibv_send_wr* wr) {
+  wr->opcode = opcode;
+  wr->wr.rdma.remote_addr = work.window.address + work.offset + offset;
+  wr->wr.rdma.rkey = work.window.rkeys[connection.remote_device];
+  wr->num_sge = 1;
+  wr->sg_list[0] = {reinterpret_cast<uint64_t>(work.payload + offset), static_cast<uint32_t>(length), lkey};
+}
+
 }  // namespace
+
+inline ibv_send_wr& VerbsTransport::NextInChain(VerbsConnection& connection) {
+  chain_owner_ = &connection;
+  ibv_send_wr& wr = chain_[chain_length_];
+  wr.wr_id = SendWorkId(connection, connection.sends.posted());
+  wr.sg_list = chain_entries_[chain_length_].data();
+  wr.send_flags = 0;
+  ++chain_length_;
+  connection.sends.Add();
+  ++connection.unsignaled;
+  return wr;
+}
 
 size_t VerbsTransport::Post(absl::Span<const WorkRequest> batch) {
   size_t taken = 0;
@@ -43,9 +71,9 @@ size_t VerbsTransport::Post(absl::Span<const WorkRequest> batch) {
       if (connection->connecting()) break;
       continue;
     }
-    if (absl::Status checked = CheckWork(work, info_); ABSL_PREDICT_FALSE(!checked.ok())) {
+    if (!WorkFits(work, info_)) {
       if (chain_owner_ != nullptr) Ring(*chain_owner_);
-      BeginClose(*connection, std::move(checked), true);
+      BeginClose(*connection, WorkError(work), true);
       continue;
     }
     if (!Append(*connection, work)) break;
@@ -56,6 +84,7 @@ size_t VerbsTransport::Post(absl::Span<const WorkRequest> batch) {
 
 // False: no room, of one kind or another; nothing was taken.
 bool VerbsTransport::Append(VerbsConnection& connection, const WorkRequest& work) {
+  if (work.kind >= WorkRequest::Kind::kPlace) return AppendOneSided(connection, work);
   if (connection.credit == 0) return false;
   if (work.kind == WorkRequest::Kind::kWrite) return AppendWrite(connection, work);
   if (connection.sends.room() <= kSendQueueReserve) return false;
@@ -64,49 +93,97 @@ bool VerbsTransport::Append(VerbsConnection& connection, const WorkRequest& work
   return AppendMessage(connection, work, MessageType::kPlain);
 }
 
-bool VerbsTransport::AppendWrite(VerbsConnection& connection, const WorkRequest& work) {
+uint64_t VerbsTransport::PiecesOf(const VerbsConnection& connection, const WorkRequest& work) const {
   const uint64_t piece_max = connection.device->port_attributes.max_msg_sz;
-  const uint64_t pieces = (work.payload_bytes + piece_max - 1) / piece_max;
+  if (ABSL_PREDICT_TRUE(work.payload_bytes <= piece_max)) return work.payload_bytes > 0 ? 1 : 0;
+  return (work.payload_bytes + piece_max - 1) / piece_max;
+}
+
+bool VerbsTransport::AppendWrite(VerbsConnection& connection, const WorkRequest& work) {
+  const uint64_t pieces = PiecesOf(connection, work);
   if (connection.sends.room() <= pieces + kSendQueueReserve) return false;
   if (chain_length_ + pieces + 1 > kChainMax) Ring(connection);
   if (ABSL_PREDICT_FALSE(connection.state != State::kOpen)) return true;
-  StagingSlot slot;
   WorkRequest header = work;
   header.payload_bytes = 0;
   if (pieces == 0) return AppendMessage(connection, header, MessageType::kWithWrite);
   // The header's slot, if it needs one, must be there before anything is chained.
+  StagingSlot slot;
   if (work.header_bytes > connection.inline_bytes_max) {
     if (!connection.queues->TakeSlot(&slot)) return false;
     connection.queues->ReturnSlot(slot.index);
   }
+  PayloadKey key;
+  if (!FindPayload(connection, work, &key)) return true;
+  ChainPieces(connection, work, IBV_WR_RDMA_WRITE, std::move(key));
+  return AppendMessage(connection, header, MessageType::kWithWrite);
+}
+
+// Needs no credit: nothing of it is received. The last of a doorbell asks for a completion, as does every 32nd.
+bool VerbsTransport::AppendOneSided(VerbsConnection& connection, const WorkRequest& work) {
+  const bool place = work.kind == WorkRequest::Kind::kPlace;
+  const bool is_inline = place && work.payload_bytes <= connection.inline_bytes_max;
+  const uint64_t pieces = PiecesOf(connection, work);
+  MCP_ASSERT(pieces > 0);
+  if (connection.sends.room() < pieces + kOneSidedReserve) return false;
+  if (chain_length_ + pieces > kChainMax) Ring(connection);
+  if (ABSL_PREDICT_FALSE(connection.state != State::kOpen)) return true;
+  const ibv_wr_opcode opcode = place ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ;
+  ibv_send_wr* last;
+  if (ABSL_PREDICT_TRUE(pieces == 1 && work.registered != nullptr)) {
+    last = &NextInChain(connection);
+    SetPiece(connection, work, opcode, 0, work.payload_bytes,
+             VerbsMemory::LocalKey(*work.registered, connection.device->index), last);
+  } else {
+    PayloadKey key;
+    if (!FindPayload(connection, work, &key)) return true;
+    last = &ChainPieces(connection, work, opcode, std::move(key));
+  }
+  if (is_inline) last->send_flags = IBV_SEND_INLINE;
+  PostedWork& posted = connection.sends.At(connection.sends.posted() - 1);
+  posted.one_sided = true;
+  posted.work_id = work.work_id;
+  chain_waits_ = true;
+  if (connection.unsignaled >= kUnsignaledMax) AskForCompletion(connection, last);
+  return true;
+}
+
+// False: it cannot be registered, and the connection is given up.
+bool VerbsTransport::FindPayload(VerbsConnection& connection, const WorkRequest& work, PayloadKey* key) {
+  const size_t device = connection.device->index;
+  if (ABSL_PREDICT_TRUE(work.registered != nullptr)) {
+    key->lkey = VerbsMemory::LocalKey(*work.registered, device);
+    return true;
+  }
   VerbsMemory& memory = network_->verbs_memory();
-  Registration registered = memory.FindLocal(work.payload, work.payload_bytes);
-  const bool transient = !registered.valid();
-  if (ABSL_PREDICT_FALSE(transient)) {
+  key->held = memory.FindLocal(work.payload, work.payload_bytes);
+  if (!key->held.valid()) {
     absl::StatusOr<Registration> made = memory.RegisterOnce(work.payload, work.payload_bytes);
     if (!made.ok()) {
-      Ring(connection);
+      if (chain_owner_ != nullptr) Ring(connection);
       BeginClose(connection, made.status(), true);
-      return true;
+      return false;
     }
-    registered = *std::move(made);
+    key->held = *std::move(made);
+    key->transient = true;
   }
-  const uint32_t lkey = VerbsMemory::LocalKey(registered, connection.device->index);
-  const uint32_t rkey = work.window.rkeys[connection.remote_device];
+  key->lkey = VerbsMemory::LocalKey(key->held, device);
+  return true;
+}
+
+// Returns the last piece, which holds what is held for all: those before it are done no later.
+ibv_send_wr& VerbsTransport::ChainPieces(VerbsConnection& connection, const WorkRequest& work, ibv_wr_opcode opcode,
+                                         PayloadKey key) {
+  const uint64_t piece_max = connection.device->port_attributes.max_msg_sz;
+  ibv_send_wr* last = nullptr;
   for (uint64_t offset = 0; offset < work.payload_bytes; offset += piece_max) {
-    ibv_send_wr& wr = NextInChain(connection);
-    wr.opcode = IBV_WR_RDMA_WRITE;
-    wr.wr.rdma.remote_addr = work.window.address + work.offset + offset;
-    wr.wr.rdma.rkey = rkey;
-    wr.num_sge = 1;
-    wr.sg_list[0] = {reinterpret_cast<uint64_t>(work.payload + offset),
-                     static_cast<uint32_t>(std::min(piece_max, work.payload_bytes - offset)), lkey};
+    last = &NextInChain(connection);
+    SetPiece(connection, work, opcode, offset, std::min(piece_max, work.payload_bytes - offset), key.lkey, last);
   }
-  // Held by the last piece: the ones before it are done no later.
   PostedWork& posted = connection.sends.At(connection.sends.posted() - 1);
-  posted.registered = std::move(registered);
-  posted.transient = transient;
-  return AppendMessage(connection, header, MessageType::kWithWrite);
+  posted.registered = std::move(key.held);
+  posted.transient = key.transient;
+  return *last;
 }
 
 bool VerbsTransport::AppendMessage(VerbsConnection& connection, const WorkRequest& work, MessageType type) {
@@ -148,33 +225,27 @@ bool VerbsTransport::AppendMessage(VerbsConnection& connection, const WorkReques
   return true;
 }
 
-ibv_send_wr& VerbsTransport::NextInChain(VerbsConnection& connection) {
-  chain_owner_ = &connection;
-  ibv_send_wr& wr = chain_[chain_length_];
-  wr.wr_id = SendWorkId(connection, connection.sends.posted());
-  wr.sg_list = chain_entries_[chain_length_].data();
-  wr.send_flags = 0;
-  ++chain_length_;
-  connection.sends.Add();
-  ++connection.unsignaled;
-  return wr;
-}
-
 void VerbsTransport::FinishSend(VerbsConnection& connection, ibv_send_wr* wr, MessageType type, bool signaled) {
   const uint32_t credit = std::exchange(connection.owed, 0);
   wr->opcode = IBV_WR_SEND_WITH_IMM;
   wr->imm_data = htonl(EncodeImmediate({type, credit}));
   if (signaled || connection.unsignaled >= kUnsignaledMax || connection.unsignaled_staged >= kUnsignaledStagedMax) {
-    wr->send_flags |= IBV_SEND_SIGNALED;
-    connection.unsignaled = 0;
-    connection.unsignaled_staged = 0;
+    AskForCompletion(connection, wr);
   }
+}
+
+void VerbsTransport::AskForCompletion(VerbsConnection& connection, ibv_send_wr* work) {
+  work->send_flags |= IBV_SEND_SIGNALED;
+  connection.unsignaled = 0;
+  connection.unsignaled_staged = 0;
+  chain_waits_ = false;
 }
 
 void VerbsTransport::Ring(VerbsConnection& connection) {
   const size_t count = std::exchange(chain_length_, 0);
   chain_owner_ = nullptr;
   if (count == 0) return;
+  if (chain_waits_) AskForCompletion(connection, &chain_[count - 1]);
   for (size_t i = 0; i + 1 < count; ++i) chain_[i].next = &chain_[i + 1];
   chain_[count - 1].next = nullptr;
   ibv_send_wr* refused = nullptr;
@@ -185,7 +256,7 @@ void VerbsTransport::Ring(VerbsConnection& connection) {
   connection.sends.TakeBack(lost);
   for (uint32_t i = 0; i < lost; ++i) {
     PostedWork& work = connection.sends.At(connection.sends.posted() + i);
-    work.reports = false;
+    work.reports = work.one_sided = false;
     Retire(connection, work);
   }
   BeginClose(connection,

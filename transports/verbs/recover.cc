@@ -70,9 +70,23 @@ void VerbsTransport::TakeSend(LaneQueues& queues, const ibv_wc& completion) {
   if (index >= connections_.size()) return;
   VerbsConnection& connection = *connections_[index];
   if (connection.generation != generation || connection.qp == nullptr) return;
-  connection.sends.CompleteThrough(static_cast<uint32_t>(completion.wr_id),
-                                   [&](PostedWork& work) { Retire(connection, work); });
-  if (completion.status == IBV_WC_SUCCESS) return;
+  const auto number = static_cast<uint32_t>(completion.wr_id);
+  const bool succeeded = completion.status == IBV_WC_SUCCESS;
+  const PostedWork* done = nullptr;
+  connection.sends.CompleteThrough(succeeded ? number : number - 1, [&](PostedWork& work) {
+    if (std::exchange(work.one_sided, false)) {
+      done = &work;
+      if (!work.registered.valid()) return;
+    }
+    Retire(connection, work);
+  });
+  if (done != nullptr) sent_.push_back({Event::Kind::kDone, connection.id, connection.context, done->work_id});
+  if (succeeded) return;
+  // What came before a request that failed was done; the request itself was not.
+  connection.sends.CompleteThrough(number, [&](PostedWork& work) {
+    work.one_sided = false;
+    Retire(connection, work);
+  });
   const FaultAction action = FaultOf(completion.status).action;
   if (action == FaultAction::kDeviceGone) network_->ReportGone(queues.device());
   if (connection.state == State::kLeaving) return FailQueuePair(connection);
@@ -137,7 +151,9 @@ void VerbsTransport::Retire(VerbsConnection& connection, PostedWork& work) {
       work.registered.Reset();
     }
   }
-  if (std::exchange(work.reports, false)) sent_.push_back({connection.id, connection.context, work.work_id});
+  if (std::exchange(work.reports, false)) {
+    sent_.push_back({Event::Kind::kSent, connection.id, connection.context, work.work_id});
+  }
 }
 
 void VerbsTransport::CheckDeadlines() {

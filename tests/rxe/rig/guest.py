@@ -44,7 +44,7 @@ def _command(series, memory_mib, wire, number):
         QEMU, '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-monitor', 'none',
         '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', str(memory_mib),
         '-kernel', str(vmlinuz), '-initrd', str(initramfs),
-        '-append', 'console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on',
+        '-append', 'console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on tsc=reliable',
         '-virtfs', 'local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap',
         '-device', 'virtio-rng-pci',
         # The agent's port on stdin and stdout, the console on stderr.
