@@ -181,6 +181,7 @@ bool FaultTransport::Submit(OwnedWork* owned) {
   work.header = record.owned.header.data();
   work.header_bytes = static_cast<uint32_t>(record.owned.header.size());
   work.payload = record.owned.payload.data();
+  work.registered = nullptr;  // the original's
   work.payload_bytes = record.owned.payload.size();
   work.work_id = index;
   work.signaled = true;  // says when our copy may go
