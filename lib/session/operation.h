@@ -85,6 +85,7 @@ struct Transfer {
   uint32_t source_slot = Operation::kNoSlot;
   OperationId id = 0;
   Completion completion;
+  uint64_t key = 0;          // where it goes at the peer
   TransferChoice choice;     // of a message; it ends on the session's home lane
   Stream* stream = nullptr;  // where it is streamed: home lane only, but for the comparison with null
 

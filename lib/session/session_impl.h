@@ -195,6 +195,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void OnRevoke(const Frame& frame);
   void OnWithdraw(const Frame& frame);
   void OnAbandon(Rail& rail, const Frame& frame);
+  // A message that had been granted is not sent to its end, and nothing of it is on its way any more: tells the peer.
+  void GiveUp(OperationId id, uint64_t key);
   void Revoke(Rail& rail, uint64_t key);
   bool PlacesRemotely(Rail& rail) const;
   void Grant(PostedReceive* receive, uint64_t tag, uint64_t length, uint64_t transfer);

@@ -232,6 +232,16 @@ absl::Status SessionImpl::Cancel(OperationId id) {
   return absl::OkStatus();
 }
 
+void SessionImpl::GiveUp(OperationId id, uint64_t key) {
+  if (!CountedByHome(id) || ended()) return;
+  home_lane_.Run([self = shared_from_this(), key] {
+    if (self->ended()) return;
+    Operation* abandon = self->home().NewFrame(FrameType::kAbandon);
+    abandon->words[0] = key;
+    self->home().EnqueueOnLane(abandon);
+  });
+}
+
 void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::Status& status) {
   Lane& lane = rail.lane();
   const uint64_t bytes = operation->payload_bytes;
@@ -241,6 +251,7 @@ void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::
     lane.operations().Return(operation);
     return FinishPart(rail, transfer, offset, bytes, status);
   }
+  if (operation->type == FrameType::kTile && !status.ok()) GiveUp(operation->id, operation->words[0]);
   if (operation->region != nullptr) operation->region->Unreference(lane.shard());
   if (operation->source_slot != Operation::kNoSlot) {
     lane.regions().Unpin(operation->source_slot);

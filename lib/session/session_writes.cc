@@ -88,6 +88,7 @@ SessionImpl::Part SessionImpl::MakeTransfer(Lane& lane, Operation* operation) {
   transfer->source_slot = operation->source_slot;
   transfer->id = operation->id;
   transfer->completion = std::move(operation->completion);
+  transfer->key = operation->words[0];
   transfer->choice = {};
   const Part whole{transfer,
                    operation->payload,
@@ -179,6 +180,7 @@ void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
       choice_.Abandon(length);
     }
   }
+  if (failed != 0) GiveUp(id, transfer->key);
   Completion completion = std::move(transfer->completion);
   transfer->pool->Return(transfer);
   if (id == 0) return;

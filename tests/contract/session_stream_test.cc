@@ -1,5 +1,6 @@
 // Messages that are streamed, and receivers that want them in parts.
 #include <algorithm>
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -97,6 +98,8 @@ class SessionProtocol : public SessionContract {
     }
   }
 
+  void GiveUpMidway();
+
   Memory* source_ = nullptr;
   Memory* target_ = nullptr;
 };
@@ -129,6 +132,36 @@ TEST_P(SessionStream, IsCountedAsWhatItWas) {
   EXPECT_EQ(statistics.protocol_switches, 0u);
   EXPECT_EQ(server().Statistics().stream_transfers, 0u) << "it sent nothing";
 }
+
+// Cancelled when part of it has arrived: the receive ends too, without a word from its own side.
+void SessionProtocol::GiveUpMidway() {
+  constexpr uint64_t kSize = 32 << 20;
+  int cancelled = 0;
+  for (int rounds = 0; rounds < 4; ++rounds) {
+    SCOPED_TRACE(rounds);
+    std::atomic<bool> arriving = false;
+    const auto received = ops().Start("receive", [&](Completion completion) {
+      ReceiveOptions options;
+      options.on_chunk = [&arriving](uint64_t, uint64_t) { arriving.store(true); };
+      return server().Receive(1, target_->Part(0, kSize), std::move(completion), std::move(options));
+    });
+    const auto sent = ops().Send(client(), 1, source_->Part(0, kSize));
+    ASSERT_TRUE(Drive([&] { return arriving.load(); }));
+    ASSERT_TRUE(client().Cancel(ops().at(sent).id).ok());
+    ASSERT_TRUE(Finish(sent));
+    ASSERT_TRUE(Finish(received));
+    EXPECT_EQ(ops().status(sent).code(), ops().status(received).code());
+    cancelled += ops().status(sent).code() == absl::StatusCode::kCancelled ? 1 : 0;
+    ASSERT_TRUE(client().status().ok() && server().status().ok());
+  }
+  // Bulk hands all of it to the transport at once.
+  if (GetParam().lanes == 0 && protocol() == Protocol::kStream) {
+    EXPECT_GT(cancelled, 0);
+  }
+}
+
+TEST_P(SessionStream, ASenderThatGivesUpEndsTheReceive) { GiveUpMidway(); }
+TEST_P(SessionBulk, ASenderThatGivesUpEndsTheReceive) { GiveUpMidway(); }
 
 // Several at once, large and small, by the same rails.
 TEST_P(SessionStream, ManyAtOnce) {
