@@ -45,7 +45,7 @@ class TextFile {
 
 // Two engines of one world, the first deciding as `context` says.
 struct Pair {
-  explicit Pair(const PolicyOptions& context) : world(SetupOf(context)) {
+  explicit Pair(const PolicyOptions& context, const std::string& profile = "") : world(SetupOf(context, profile)) {
     operations.set_world(&world);
     client = world.MakeEngine(0);
     server = world.MakeEngine(0);
@@ -54,9 +54,10 @@ struct Pair {
     target = *server->Allocate(kSize);
   }
   ~Pair() { ends = EngineWorld::Ends(); }
-  static EngineWorld::Setup SetupOf(const PolicyOptions& context) {
+  static EngineWorld::Setup SetupOf(const PolicyOptions& context, const std::string& profile) {
     EngineWorld::Setup setup;
     setup.context = context;
+    setup.profile = profile;
     return setup;
   }
   void SendOne() {
@@ -121,6 +122,25 @@ TEST(EngineContext, ThePhaseDecidesByTheRules) {
   ASSERT_FALSE(decisions->empty());
   EXPECT_TRUE(absl::StrContains(decisions->back(), "bulk") && absl::StrContains(decisions->back(), "stream"))
       << decisions->back();
+}
+
+// The first message already goes as the profile says, whichever of the two that favours.
+TEST(EngineContext, AProfileDecidesTheFirstMessage) {
+  for (const bool stream : {false, true}) {
+    SCOPED_TRACE(stream);
+    const auto figures = [](const char* protocol, int base_ns) {
+      return absl::StrCat(R"({"protocol": ")", protocol, R"(", "rails": 1, "codec": 0, "base_ns": )", base_ns,
+                          R"(, "ns_per_byte": 0.1, "samples": 16})");
+    };
+    const TextFile profile(
+        "profile", absl::StrCat(R"({"schema": "mcp-profile/1", "points": [{"path": {"bytes_per_ns": 1, "latency_ns": )",
+                                R"(1000, "loss": 0}, "alternatives": [)", figures("bulk", stream ? 100'000'000 : 1000),
+                                ", ", figures("stream", stream ? 1000 : 100'000'000), "]}]}"));
+    Pair pair(PolicyOptions{}, profile.path());
+    pair.SendOne();
+    EXPECT_EQ(pair.ends.client.Statistics().stream_transfers, stream ? 1u : 0u);
+    EXPECT_EQ(pair.ends.client.Statistics().bulk_transfers, stream ? 0u : 1u);
+  }
 }
 
 TEST(EngineContext, TheModelTriesBothAndTellsWhy) {

@@ -84,6 +84,7 @@ Engine* EngineWorld::MakeEngine(int lanes) {
   EngineOptions options;
   options.lanes = lanes;
   options.context = setup_.context;
+  options.profile = setup_.profile;
   EngineDependencies dependencies;
   dependencies.clock = setup_.clock;
   dependencies.seed = setup_.seed + engines_made_++;

@@ -36,6 +36,7 @@ class EngineWorld {
     uint64_t seed = 1;
     LoopbackOptions loopback;
     PolicyOptions context;
+    std::string profile;  // a file; empty: none
   };
 
   explicit EngineWorld(const Setup& setup);
