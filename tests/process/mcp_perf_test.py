@@ -33,6 +33,10 @@ def has_ipv6():
         return False
 
 
+def ip(*arguments):
+    return subprocess.run(['ip', *arguments], capture_output=True, text=True)
+
+
 class McpPerf(harness.Processes):
     def perf(self, *arguments, prefix=(), **options):
         return self.run_to_end([*prefix, PROGRAM, *arguments], **options)
@@ -377,30 +381,32 @@ class McpPerf(harness.Processes):
 
     # Two hosts, as far as one host can be two.
 
-    def test_between_two_network_namespaces(self):
+    def namespaces(self, links):
+        """Two network namespaces, joined by as many veth pairs as there are (name, name) in `links`."""
         names = [f'mcp-perf-{os.getpid()}-{side}' for side in 'ab']
-        links = [f'mp{os.getpid() % 100000}{side}' for side in 'ab']
-
-        def ip(*arguments):
-            return subprocess.run(['ip', *arguments], capture_output=True, text=True)
-
         try:
-            if ip('netns', 'add', names[0]).returncode != 0 or ip('netns', 'add', names[1]).returncode != 0:
-                self.skipTest('network namespaces need root and iproute2')
+            for name in names:
+                if ip('netns', 'add', name).returncode != 0:
+                    self.skipTest('network namespaces need root and iproute2')
+                self.addCleanup(ip, 'netns', 'del', name)
         except FileNotFoundError:
             self.skipTest('network namespaces need iproute2')
-        finally:
-            for name in names:
-                self.addCleanup(ip, 'netns', 'del', name)
-        made = ip('link', 'add', links[0], 'netns', names[0], 'type', 'veth', 'peer', 'name', links[1], 'netns', names[1])
-        if made.returncode != 0:
-            self.skipTest(f'no veth pair: {made.stderr.strip()}')
+        for ends in links:
+            made = ip('link', 'add', ends[0], 'netns', names[0], 'type', 'veth', 'peer', 'name', ends[1], 'netns', names[1])
+            if made.returncode != 0:
+                self.skipTest(f'no veth pair: {made.stderr.strip()}')
+            for name, end in zip(names, ends):
+                ip('-n', name, 'link', 'set', end, 'up')
+        return names
+
+    def test_between_two_network_namespaces(self):
+        links = [f'mp{os.getpid() % 100000}{side}' for side in 'ab']
+        names = self.namespaces([links])
         addresses = {'10.99.0.{}': '24', 'fd99::{}': '64'}
         for index, (name, link) in enumerate(zip(names, links), 1):
             for address, prefix in addresses.items():
                 nodad = ['nodad'] if ':' in address else []
                 ip('-n', name, 'address', 'add', f'{address.format(index)}/{prefix}', 'dev', link, *nodad)
-            ip('-n', name, 'link', 'set', link, 'up')
         prefixes = [('ip', 'netns', 'exec', name) for name in names]
         server, port = self.server(prefix=prefixes[0])
         for address in addresses:
@@ -410,6 +416,24 @@ class McpPerf(harness.Processes):
                 self.assertEqual({r['error'] for r in document['results']}, {None})
         server.terminate()
         self.assertEqual(server.wait(timeout=10), 0)
+
+    def test_routes_of_equal_cost_that_begin_at_different_addresses(self):
+        links = [[f'mp{os.getpid() % 100000}{side}{link}' for side in 'ab'] for link in range(2)]
+        names = self.namespaces(links)
+        for link, ends in enumerate(links):
+            for index, (name, end) in enumerate(zip(names, ends), 1):
+                ip('-n', name, 'address', 'add', f'10.99.{link}.{index}/24', 'dev', end)
+        prefixes = [('ip', 'netns', 'exec', name) for name in names]
+        ip('-n', names[0], 'address', 'add', '10.99.9.1/32', 'dev', 'lo')
+        subprocess.run([*prefixes[1], 'sysctl', '-q', '-w', 'net.ipv4.fib_multipath_hash_policy=1'], check=True)
+        routed = ip('-n', names[1], 'route', 'add', '10.99.9.1/32', *(
+            word for link in range(2) for word in ('nexthop', 'via', f'10.99.{link}.1')))
+        if routed.returncode != 0:
+            self.skipTest(f'no routes of equal cost: {routed.stderr.strip()}')
+        _, port = self.server(prefix=prefixes[0])
+        for _ in range(8):  # which route a connection takes depends on its ports
+            self.document('10.99.9.1', '-p', port, '-t', 'send_lat', '-s', '64', '--rails', '2', *BRIEF,
+                          prefix=prefixes[1])
 
 
 if __name__ == '__main__':

@@ -102,6 +102,15 @@ bool SameHostAddress(const SocketAddress& a, const SocketAddress& b) {
 
 bool SamePort(const SocketAddress& a, const SocketAddress& b) { return PortOf(a) == PortOf(b); }
 
+SocketAddress WithPort(SocketAddress address, uint16_t port) {
+  if (address.family() == AF_INET6) {
+    reinterpret_cast<sockaddr_in6*>(&address.storage)->sin6_port = htons(port);
+  } else {
+    reinterpret_cast<sockaddr_in*>(&address.storage)->sin_port = htons(port);
+  }
+  return address;
+}
+
 bool IsLoopback(const SocketAddress& address) {
   const in6_addr bytes = HostBytes(address);
   if (IN6_IS_ADDR_V4MAPPED(&bytes)) return bytes.s6_addr[12] == 127;

@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,8 @@ absl::StatusOr<SocketAddress> RemoteAddress(int fd);
 // The same host address; ports may differ. An IPv4 address equals its IPv6-mapped form.
 bool SameHostAddress(const SocketAddress& a, const SocketAddress& b);
 bool SamePort(const SocketAddress& a, const SocketAddress& b);
+// The same host address with another port, in the host's byte order.
+SocketAddress WithPort(SocketAddress address, uint16_t port);
 bool IsLoopback(const SocketAddress& address);
 
 }  // namespace mcp::internal

@@ -48,6 +48,12 @@ absl::Status TcpTransport::BeginAttempt(Connection& connection) {
 absl::Status TcpTransport::BeginSocket(Connection& connection, ConnectionSocket& socket, SocketOwner::Kind kind) {
   socket.ready = false;
   MCP_ASSIGN_OR_RETURN(socket.fd, MakeSocket(connection.remote.family(), network_->early_congestion_control()));
+  // The acceptor pairs what comes from one address. Control's was chosen with its route; data's must not be another,
+  // where routes of equal cost begin at different ones.
+  if (kind == SocketOwner::Kind::kData) {
+    MCP_ASSIGN_OR_RETURN(const SocketAddress source, LocalAddress(connection.control.fd.get()));
+    MCP_RETURN_IF_ERROR(BindSource(socket.fd.get(), source));
+  }
   if (::connect(socket.fd.get(), connection.remote.raw(), connection.remote.length) != 0 && errno != EINPROGRESS) {
     return ErrnoStatus(errno, absl::StrCat("tcp: connect ", FormatAddress(connection.remote)));
   }

@@ -45,6 +45,15 @@ absl::StatusOr<Descriptor> MakeListener(const SocketAddress& address, const std:
   return socket;
 }
 
+absl::Status BindSource(int fd, const SocketAddress& source) {
+  // Without it the port would be taken for all peers at once, and hosts with many connections run out.
+  const int one = 1;
+  setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+  const SocketAddress address = WithPort(source, 0);
+  if (bind(fd, address.raw(), address.length) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, absl::StrCat("tcp: bind ", FormatAddress(address)));
+}
+
 void SetNoDelay(int fd) {
   const int one = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));

@@ -16,6 +16,8 @@ namespace mcp::internal {
 // A socket that is about to connect or listen. An empty congestion control leaves the system's.
 absl::StatusOr<Descriptor> MakeSocket(int family, const std::string& congestion_control);
 absl::StatusOr<Descriptor> MakeListener(const SocketAddress& address, const std::string& congestion_control);
+// The host address that a socket connects from; its port is chosen when it connects.
+absl::Status BindSource(int fd, const SocketAddress& source);
 
 // For sockets that accept gave.
 void SetNoDelay(int fd);
