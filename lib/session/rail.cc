@@ -12,7 +12,7 @@ namespace mcp::internal {
 Rail::Rail(SessionImpl& session, uint16_t index, Lane& lane) : session_(session), lane_(lane), index_(index) {}
 
 absl::Status Rail::ConnectOnLane(absl::string_view address, absl::Span<const std::byte> hello, int64_t deadline_ns) {
-  absl::StatusOr<ConnectionId> connection = lane_.transport().Connect(address, hello, this, deadline_ns);
+  absl::StatusOr<ConnectionId> connection = lane_.transport().Connect(address, index_, hello, this, deadline_ns);
   if (!connection.ok()) return connection.status();
   connection_ = *connection;
   state_ = State::kConnecting;

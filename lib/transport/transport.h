@@ -150,8 +150,11 @@ class Transport {
   virtual void StopListening(absl::string_view bound_address) = 0;
 
   // Begins to connect. Ends in kConnected or kClosed (refusal, timeout) on this Transport.
-  virtual absl::StatusOr<ConnectionId> Connect(absl::string_view address, absl::Span<const std::byte> hello,
-                                               void* context, int64_t deadline_ns) = 0;
+  // `path` says which of the paths to this peer: the rails of one session ask for different ones, and a rail whose path
+  // has failed asks for the next. A transport counts modulo what there is; one with a single path ignores it.
+  virtual absl::StatusOr<ConnectionId> Connect(absl::string_view address, uint32_t path,
+                                               absl::Span<const std::byte> hello, void* context,
+                                               int64_t deadline_ns) = 0;
   // Takes a peer in, on this lane. No kConnected follows: the connection is usable at once.
   virtual absl::StatusOr<ConnectionId> Accept(std::unique_ptr<PendingConnection> pending,
                                               absl::Span<const std::byte> reply_hello, void* context) = 0;

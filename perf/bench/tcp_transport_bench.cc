@@ -93,7 +93,7 @@ class Lane {
     return *bound;
   }
   void Connect(const std::string& address) {
-    auto id = transport_->Connect(address, {}, nullptr, clock_.NowNs() + 5'000'000'000);
+    auto id = transport_->Connect(address, 0, {}, nullptr, clock_.NowNs() + 5'000'000'000);
     if (!id.ok()) Fail(id.status());
     connection_ = *id;
   }

@@ -16,7 +16,7 @@ struct Pair {
     a = world.MakeNode();
     b = world.MakeNode();
     const std::string address = *b->transport()->Listen("loopback:b");
-    id = *a->transport()->Connect(address, {}, nullptr, INT64_MAX);
+    id = *a->transport()->Connect(address, 0, {}, nullptr, INT64_MAX);
     b->Poll();
     server_id = *b->transport()->Accept(std::move(b->pending.front()), {}, nullptr);
     a->Poll();
@@ -63,7 +63,7 @@ TEST(Loopback, ModelsBandwidth) {
 TEST(Loopback, ConnectTimesOutInVirtualTime) {
   Pair pair({});
   const ConnectionId id =
-      *pair.a->transport()->Connect("loopback:b", {}, nullptr, pair.clock.NowNs() + 3'600'000'000'000);
+      *pair.a->transport()->Connect("loopback:b", 0, {}, nullptr, pair.clock.NowNs() + 3'600'000'000'000);
   pair.clock.Advance(3'599'999'999'999);
   pair.a->Poll();
   EXPECT_EQ(pair.a->closed.count(id), 0u);
@@ -89,7 +89,7 @@ TEST(Loopback, NetworksDoNotMeet) {
   TransportWorld two(TransportKind::kLoopback, std::nullopt, &clock);
   ASSERT_TRUE(one.MakeNode()->transport()->Listen("loopback:here").ok());
   TransportNode* stranger = two.MakeNode();
-  const ConnectionId id = *stranger->transport()->Connect("loopback:here", {}, nullptr, INT64_MAX);
+  const ConnectionId id = *stranger->transport()->Connect("loopback:here", 0, {}, nullptr, INT64_MAX);
   stranger->Poll();
   EXPECT_EQ(stranger->closed[id].code(), absl::StatusCode::kUnavailable);
 }
@@ -101,8 +101,8 @@ TEST(Loopback, HasRoomForSoManyConnections) {
   TransportWorld world(TransportKind::kLoopback, std::nullopt, &clock, options);
   TransportNode* node = world.MakeNode();
   ASSERT_TRUE(world.MakeNode()->transport()->Listen("loopback:full").ok());
-  for (int i = 0; i < 3; ++i) ASSERT_TRUE(node->transport()->Connect("loopback:full", {}, nullptr, INT64_MAX).ok());
-  EXPECT_EQ(node->transport()->Connect("loopback:full", {}, nullptr, INT64_MAX).status().code(),
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(node->transport()->Connect("loopback:full", 0, {}, nullptr, INT64_MAX).ok());
+  EXPECT_EQ(node->transport()->Connect("loopback:full", 0, {}, nullptr, INT64_MAX).status().code(),
             absl::StatusCode::kResourceExhausted);
 }
 

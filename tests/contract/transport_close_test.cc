@@ -186,10 +186,10 @@ TEST_P(TransportClose, VanishingWithWorkInFlightLeavesNothingBehind) {
 }
 
 TEST_P(TransportClose, VanishingWhileConnectingIsHarmless) {
-  ASSERT_TRUE(a()->transport()->Connect(address(), AsBytes("hi"), nullptr, Soon()).ok());
+  ASSERT_TRUE(a()->transport()->Connect(address(), 0, AsBytes("hi"), nullptr, Soon()).ok());
   std::unique_ptr<PendingConnection> pending = TakePending();
   ASSERT_NE(pending, nullptr);
-  ASSERT_TRUE(a()->transport()->Connect(address(), AsBytes("hi"), nullptr, Soon()).ok());
+  ASSERT_TRUE(a()->transport()->Connect(address(), 0, AsBytes("hi"), nullptr, Soon()).ok());
   a()->Poll();
   a()->Destroy();
   const auto accepted = b()->transport()->Accept(std::move(pending), {}, nullptr);
@@ -202,7 +202,7 @@ TEST_P(TransportClose, VanishingWhileConnectingIsHarmless) {
 TEST_P(TransportClose, ThePendingOutlivesItsTransport) {
   TransportNode* lane = world()->MakeLane(b());
   ASSERT_NE(lane, nullptr);
-  const auto id = a()->transport()->Connect(address(), AsBytes("hi"), nullptr, Soon());
+  const auto id = a()->transport()->Connect(address(), 0, AsBytes("hi"), nullptr, Soon());
   ASSERT_TRUE(id.ok());
   std::unique_ptr<PendingConnection> pending = TakePending();
   ASSERT_NE(pending, nullptr);

@@ -32,7 +32,7 @@ TEST_P(TransportConnect, InfoIsUsable) {
 
 TEST_P(TransportConnect, ExchangesHellosAndContexts) {
   int mine = 0;
-  const auto id = a()->transport()->Connect(address(), AsBytes("who I am"), &mine, Soon());
+  const auto id = a()->transport()->Connect(address(), 0, AsBytes("who I am"), &mine, Soon());
   ASSERT_TRUE(id.ok()) << id.status();
   std::unique_ptr<PendingConnection> pending = TakePending();
   ASSERT_NE(pending, nullptr);
@@ -50,7 +50,7 @@ TEST_P(TransportConnect, CarriesEmptyAndLongestHellos) {
     SCOPED_TRACE(size);
     const std::vector<std::byte> hello = PatternBytes(size, 1);
     const std::vector<std::byte> reply = PatternBytes(size, 2);
-    const auto id = a()->transport()->Connect(address(), hello, nullptr, Soon());
+    const auto id = a()->transport()->Connect(address(), 0, hello, nullptr, Soon());
     ASSERT_TRUE(id.ok()) << id.status();
     std::unique_ptr<PendingConnection> pending = TakePending();
     ASSERT_NE(pending, nullptr);
@@ -63,13 +63,13 @@ TEST_P(TransportConnect, CarriesEmptyAndLongestHellos) {
 
 TEST_P(TransportConnect, RefusesTooLongAHello) {
   const std::vector<std::byte> hello = PatternBytes(kHelloBytesMax + 1, 1);
-  EXPECT_EQ(a()->transport()->Connect(address(), hello, nullptr, Soon()).status().code(),
+  EXPECT_EQ(a()->transport()->Connect(address(), 0, hello, nullptr, Soon()).status().code(),
             absl::StatusCode::kInvalidArgument);
 }
 
 TEST_P(TransportConnect, NamesAnAddressItCannotRead) {
   for (const absl::string_view bad : {"", "nonsense", "127.0.0.1:notaport"}) {
-    const auto id = a()->transport()->Connect(bad, {}, nullptr, Soon());
+    const auto id = a()->transport()->Connect(bad, 0, {}, nullptr, Soon());
     EXPECT_FALSE(id.ok()) << bad;
     EXPECT_TRUE(absl::StrContains(id.status().message(), bad)) << id.status();
     EXPECT_FALSE(b()->transport()->Listen("nonsense:notaport:1").ok());
@@ -79,7 +79,7 @@ TEST_P(TransportConnect, NamesAnAddressItCannotRead) {
 TEST_P(TransportConnect, ClosesWhenNobodyListens) {
   b()->transport()->StopListening(address());
   int mine = 0;
-  const auto id = a()->transport()->Connect(address(), {}, &mine, Soon());
+  const auto id = a()->transport()->Connect(address(), 0, {}, &mine, Soon());
   ASSERT_TRUE(id.ok()) << id.status();
   ASSERT_TRUE(Drive([&] { return a()->closed.count(*id) > 0; }));
   EXPECT_EQ(a()->closed[*id].code(), absl::StatusCode::kUnavailable) << a()->closed[*id];
@@ -87,7 +87,7 @@ TEST_P(TransportConnect, ClosesWhenNobodyListens) {
 }
 
 TEST_P(TransportConnect, SaysWhyItRefuses) {
-  const auto id = a()->transport()->Connect(address(), AsBytes("hi"), nullptr, Soon());
+  const auto id = a()->transport()->Connect(address(), 0, AsBytes("hi"), nullptr, Soon());
   ASSERT_TRUE(id.ok()) << id.status();
   std::unique_ptr<PendingConnection> pending = TakePending();
   ASSERT_NE(pending, nullptr);
@@ -99,7 +99,7 @@ TEST_P(TransportConnect, SaysWhyItRefuses) {
 }
 
 TEST_P(TransportConnect, RefusesByDropping) {
-  const auto id = a()->transport()->Connect(address(), AsBytes("hi"), nullptr, Soon());
+  const auto id = a()->transport()->Connect(address(), 0, AsBytes("hi"), nullptr, Soon());
   ASSERT_TRUE(id.ok()) << id.status();
   ASSERT_NE(TakePending(), nullptr);
   ASSERT_TRUE(Drive([&] { return a()->closed.count(*id) > 0; }));
@@ -109,7 +109,7 @@ TEST_P(TransportConnect, RefusesByDropping) {
 TEST_P(TransportConnect, GivesUpAtTheDeadline) {
   constexpr int64_t kLimitNs = 30'000'000;
   const int64_t start_ns = clock()->NowNs();
-  const auto id = a()->transport()->Connect(address(), AsBytes("hi"), nullptr, start_ns + kLimitNs);
+  const auto id = a()->transport()->Connect(address(), 0, AsBytes("hi"), nullptr, start_ns + kLimitNs);
   ASSERT_TRUE(id.ok()) << id.status();
   ASSERT_TRUE(Drive([&] { return a()->closed.count(*id) > 0; }));
   EXPECT_EQ(a()->closed[*id].code(), absl::StatusCode::kDeadlineExceeded) << a()->closed[*id];
@@ -117,7 +117,7 @@ TEST_P(TransportConnect, GivesUpAtTheDeadline) {
 }
 
 TEST_P(TransportConnect, TheConnectingSideMayGiveUp) {
-  const auto id = a()->transport()->Connect(address(), AsBytes("hi"), nullptr, Soon());
+  const auto id = a()->transport()->Connect(address(), 0, AsBytes("hi"), nullptr, Soon());
   ASSERT_TRUE(id.ok()) << id.status();
   std::unique_ptr<PendingConnection> pending = TakePending();
   ASSERT_NE(pending, nullptr);
@@ -178,7 +178,7 @@ TEST_P(TransportConnect, ConnectsOverIpv6) {
   const auto bound = b()->transport()->Listen(any);
   if (!bound.ok()) GTEST_SKIP() << "this host has no IPv6 loopback: " << bound.status();
   EXPECT_TRUE(absl::StartsWith(*bound, any.substr(0, any.size() - 1))) << *bound;
-  const auto id = a()->transport()->Connect(*bound, AsBytes("six"), nullptr, Soon());
+  const auto id = a()->transport()->Connect(*bound, 0, AsBytes("six"), nullptr, Soon());
   ASSERT_TRUE(id.ok()) << id.status();
   std::unique_ptr<PendingConnection> pending = TakePending();
   ASSERT_NE(pending, nullptr);

@@ -33,7 +33,7 @@ class FaultyRun {
     b_ = world_.MakeNode();
     nodes_ = {a_, b_};
     address_ = *b_->transport()->Listen("loopback:");
-    id_ = *a_->transport()->Connect(address_, AsBytes("hello"), nullptr, INT64_MAX);
+    id_ = *a_->transport()->Connect(address_, 0, AsBytes("hello"), nullptr, INT64_MAX);
     Turn();
     hello_ = std::string(reinterpret_cast<const char*>(b_->pending.front()->hello().data()), 5);
     server_id_ = *b_->transport()->Accept(std::move(b_->pending.front()), AsBytes("welcome"), nullptr);

@@ -52,7 +52,7 @@ Wire TransportContract::Connect(TransportNode* client, TransportNode* server, vo
                                 void* server_context) {
   Wire wire{client, server};
   const std::vector<TransportNode*> nodes = {client, server, b_};
-  const auto id = client->transport()->Connect(address_, AsBytes("hello"), client_context, Soon());
+  const auto id = client->transport()->Connect(address_, 0, AsBytes("hello"), client_context, Soon());
   EXPECT_TRUE(id.ok()) << id.status();
   if (!id.ok()) return wire;
   wire.client_id = *id;

@@ -190,7 +190,7 @@ TEST_P(TransportMessage, OneFullConnectionLeavesOthersFree) {
   ASSERT_NE(slow, nullptr);
   const auto bound = slow->transport()->Listen(AnyAddress(GetParam().kind));
   ASSERT_TRUE(bound.ok()) << bound.status();
-  const auto full = a()->transport()->Connect(*bound, {}, nullptr, Soon());
+  const auto full = a()->transport()->Connect(*bound, 0, {}, nullptr, Soon());
   ASSERT_TRUE(full.ok()) << full.status();
   TransportNode* const all[] = {a(), b(), slow};
   ASSERT_TRUE(DriveUntil(

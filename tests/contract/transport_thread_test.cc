@@ -49,7 +49,7 @@ class TransportThread : public TransportContract {
   }
   // a's thread. The peer may have closed by the time it returns.
   ConnectionId ConnectOne(Told* told) {
-    const auto id = a()->transport()->Connect(address(), AsBytes("hi"), nullptr, Soon());
+    const auto id = a()->transport()->Connect(address(), 0, AsBytes("hi"), nullptr, Soon());
     EXPECT_TRUE(id.ok()) << id.status();
     if (!id.ok()) return 0;
     std::string reply;

@@ -49,7 +49,7 @@ class VerbsOnFake : public testing::Test {
   }
 
   void Connect() {
-    const auto id = a()->transport()->Connect(address_, AsBytes("hello"), nullptr, clock_.NowNs() + kPatienceNs);
+    const auto id = a()->transport()->Connect(address_, 0, AsBytes("hello"), nullptr, clock_.NowNs() + kPatienceNs);
     ASSERT_TRUE(id.ok()) << id.status();
     ASSERT_TRUE(Drive([&] { return !b()->pending.empty(); }));
     const auto accepted = b()->transport()->Accept(std::move(b()->pending.front()), AsBytes("welcome"), nullptr);
@@ -146,7 +146,7 @@ TEST_F(VerbsOnFake, EveryCompletionStatusIsAnEndWithItsReason) {
     a()->closed.clear();
     b()->closed.clear();
     if (fault.action == FaultAction::kDeviceGone) {
-      const auto gone = a()->transport()->Connect(address_, {}, nullptr, clock_.NowNs() + kPatienceNs);
+      const auto gone = a()->transport()->Connect(address_, 0, {}, nullptr, clock_.NowNs() + kPatienceNs);
       ASSERT_TRUE(gone.ok());
       ASSERT_TRUE(Drive([&] { return a()->closed.count(*gone) > 0; }));
       EXPECT_TRUE(absl::StrContains(a()->closed[*gone].message(), "gone")) << a()->closed[*gone];
@@ -211,7 +211,7 @@ TEST_F(VerbsOnFake, WhatIsLostOfAHandshakeIsAskedForAgain) {
     SCOPED_TRACE(absl::StrCat(requests, " requests, ", rejections, " rejections"));
     fabric_->LoseRequests(requests);
     fabric_->LoseRejections(rejections);
-    const auto id = a()->transport()->Connect(address_, hello, nullptr, clock_.NowNs() + kQuickNs);
+    const auto id = a()->transport()->Connect(address_, 0, hello, nullptr, clock_.NowNs() + kQuickNs);
     ASSERT_TRUE(id.ok()) << id.status();
     ASSERT_TRUE(Drive([&] { return !b()->pending.empty() || a()->closed.count(*id) > 0; }));
     ASSERT_EQ(a()->closed.count(*id), 0u) << a()->closed[*id];

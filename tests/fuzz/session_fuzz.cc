@@ -220,7 +220,8 @@ class Peer {
     hello.rails = 2;
     hello.outstanding_max = 8;
     hello.eager_credit_bytes = 1 << 20;
-    const auto connection = transport_->Connect("loopback:fuzz", EncodeHello(hello), &rails_[rail], ~uint64_t{0} >> 1);
+    const auto connection =
+        transport_->Connect("loopback:fuzz", 0, EncodeHello(hello), &rails_[rail], ~uint64_t{0} >> 1);
     if (connection.ok()) rails_[rail].connection = *connection;
   }
 

@@ -18,10 +18,11 @@ FaultTransport::FaultTransport(std::unique_ptr<Transport> inner, Clock* clock, s
       random_(ledger_->MakeRandom()),
       inner_(std::move(inner)) {}
 
-absl::StatusOr<ConnectionId> FaultTransport::Connect(absl::string_view address, absl::Span<const std::byte> hello,
-                                                     void* context, int64_t deadline_ns) {
+absl::StatusOr<ConnectionId> FaultTransport::Connect(absl::string_view address, uint32_t path,
+                                                     absl::Span<const std::byte> hello, void* context,
+                                                     int64_t deadline_ns) {
   const std::vector<std::byte> sent = MaybeCorruptHello(hello);
-  return Named(inner_->Connect(address, sent, context, deadline_ns), context);
+  return Named(inner_->Connect(address, path, sent, context, deadline_ns), context);
 }
 
 absl::StatusOr<ConnectionId> FaultTransport::Accept(std::unique_ptr<PendingConnection> pending,

@@ -52,8 +52,9 @@ void LoopbackTransport::StopListening(absl::string_view bound_address) {
   mailbox_->DropIncoming(bound_address);
 }
 
-absl::StatusOr<ConnectionId> LoopbackTransport::Connect(absl::string_view address, absl::Span<const std::byte> hello,
-                                                        void* context, int64_t deadline_ns) {
+absl::StatusOr<ConnectionId> LoopbackTransport::Connect(absl::string_view address, uint32_t /*path*/,
+                                                        absl::Span<const std::byte> hello, void* context,
+                                                        int64_t deadline_ns) {
   if (!absl::StartsWith(address, "loopback:")) {
     return absl::InvalidArgumentError(
         absl::StrCat("loopback: connect to '", address, "': not of the form loopback:NAME"));

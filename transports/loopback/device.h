@@ -33,8 +33,8 @@ class LoopbackTransport : public Transport {
   const TransportInfo& info() const override { return info_; }
   absl::StatusOr<std::string> Listen(absl::string_view address) override;
   void StopListening(absl::string_view bound_address) override;
-  absl::StatusOr<ConnectionId> Connect(absl::string_view address, absl::Span<const std::byte> hello, void* context,
-                                       int64_t deadline_ns) override;
+  absl::StatusOr<ConnectionId> Connect(absl::string_view address, uint32_t path, absl::Span<const std::byte> hello,
+                                       void* context, int64_t deadline_ns) override;
   absl::StatusOr<ConnectionId> Accept(std::unique_ptr<PendingConnection> pending,
                                       absl::Span<const std::byte> reply_hello, void* context) override;
   size_t Post(absl::Span<const WorkRequest> batch) override;

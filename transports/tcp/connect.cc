@@ -15,8 +15,9 @@
 
 namespace mcp::internal {
 
-absl::StatusOr<ConnectionId> TcpTransport::Connect(absl::string_view address, absl::Span<const std::byte> hello,
-                                                   void* context, int64_t deadline_ns) {
+absl::StatusOr<ConnectionId> TcpTransport::Connect(absl::string_view address, uint32_t /*path*/,
+                                                   absl::Span<const std::byte> hello, void* context,
+                                                   int64_t deadline_ns) {
   if (hello.size() > kHelloBytesMax) {
     return absl::InvalidArgumentError(absl::StrCat("tcp: hello of ", hello.size(), " bytes, at most ", kHelloBytesMax));
   }

@@ -111,7 +111,7 @@ struct TestPair {
     ASSERT_TRUE(bound.ok()) << bound.status();
     address = *bound;
     const std::string hello = "hello";
-    auto id = client.transport().Connect(address, Bytes(hello), &client, client.now_ns() + 5'000'000'000);
+    auto id = client.transport().Connect(address, 0, Bytes(hello), &client, client.now_ns() + 5'000'000'000);
     ASSERT_TRUE(id.ok()) << id.status();
     client_id = *id;
     ASSERT_TRUE(Until([&] { return !server.pending().empty() || !client.seen().empty(); }));

@@ -265,7 +265,7 @@ TEST_P(TcpTransportTest, RefusalReachesThePeer) {
   auto bound = pair.server.transport().Listen("127.0.0.1:0");
   ASSERT_TRUE(bound.ok());
   for (const bool told : {true, false}) {
-    auto id = pair.client.transport().Connect(*bound, {}, nullptr, pair.client.now_ns() + 5'000'000'000);
+    auto id = pair.client.transport().Connect(*bound, 0, {}, nullptr, pair.client.now_ns() + 5'000'000'000);
     ASSERT_TRUE(id.ok());
     ASSERT_TRUE(pair.Until([&] { return !pair.server.pending().empty(); }));
     if (told) pair.server.pending()[0]->Refuse("no room");
@@ -283,7 +283,7 @@ TEST_P(TcpTransportTest, ConnectEndsWhenNobodyListensOrAnswers) {
   ASSERT_TRUE(bound.ok());
   const std::string address = *bound;
   // Accepted by the kernel, never answered.
-  auto silent = pair.client.transport().Connect(address, {}, nullptr, pair.client.now_ns() + 50'000'000);
+  auto silent = pair.client.transport().Connect(address, 0, {}, nullptr, pair.client.now_ns() + 50'000'000);
   ASSERT_TRUE(silent.ok());
   ASSERT_TRUE(pair.Until([&] { return !pair.client.seen().empty(); }));
   EXPECT_EQ(pair.client.seen()[0].status.code(), absl::StatusCode::kDeadlineExceeded);
@@ -291,12 +291,12 @@ TEST_P(TcpTransportTest, ConnectEndsWhenNobodyListensOrAnswers) {
   pair.server.pending().clear();
   pair.server.transport().StopListening(address);
   ASSERT_TRUE(pair.Until([&] { return pair.server.Round() == 0; }));
-  auto nobody = pair.client.transport().Connect(address, {}, nullptr, pair.client.now_ns() + 5'000'000'000);
+  auto nobody = pair.client.transport().Connect(address, 0, {}, nullptr, pair.client.now_ns() + 5'000'000'000);
   ASSERT_TRUE(nobody.ok());
   ASSERT_TRUE(pair.Until([&] { return !pair.client.seen().empty(); }));
   EXPECT_EQ(pair.client.seen()[0].kind, Event::Kind::kClosed);
   EXPECT_THAT(std::string(pair.client.seen()[0].status.message()), HasSubstr(address));
-  EXPECT_FALSE(pair.client.transport().Connect("no port", {}, nullptr, 0).ok());
+  EXPECT_FALSE(pair.client.transport().Connect("no port", 0, {}, nullptr, 0).ok());
 }
 
 TEST_P(TcpTransportTest, PendingConnectionsMoveBetweenTransports) {
@@ -304,7 +304,7 @@ TEST_P(TcpTransportTest, PendingConnectionsMoveBetweenTransports) {
   auto bound = pair.server.transport().Listen("127.0.0.1:0");
   ASSERT_TRUE(bound.ok());
   TestLane third(config_, 2);
-  auto id = pair.client.transport().Connect(*bound, {}, nullptr, pair.client.now_ns() + 5'000'000'000);
+  auto id = pair.client.transport().Connect(*bound, 0, {}, nullptr, pair.client.now_ns() + 5'000'000'000);
   ASSERT_TRUE(pair.Until([&] { return !pair.server.pending().empty(); }));
   auto accepted = third.transport().Accept(std::move(pair.server.pending()[0]), {}, nullptr);
   ASSERT_TRUE(accepted.ok()) << accepted.status();
@@ -343,7 +343,7 @@ TEST_P(TcpTransportTest, ManyConnectionsShareALane) {
   pair.ConnectPair();
   std::vector<ConnectionId> ids = {pair.client_id};
   for (uint32_t i = 1; i < kConnections; ++i) {
-    auto id = pair.client.transport().Connect(pair.address, {}, nullptr, pair.client.now_ns() + 5'000'000'000);
+    auto id = pair.client.transport().Connect(pair.address, 0, {}, nullptr, pair.client.now_ns() + 5'000'000'000);
     ASSERT_TRUE(id.ok()) << id.status();
     ids.push_back(*id);
   }

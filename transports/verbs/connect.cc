@@ -22,8 +22,9 @@ constexpr int kRejectedByConsumer = 28;
 
 }  // namespace
 
-absl::StatusOr<ConnectionId> VerbsTransport::Connect(absl::string_view address, absl::Span<const std::byte> hello,
-                                                     void* context, int64_t deadline_ns) {
+absl::StatusOr<ConnectionId> VerbsTransport::Connect(absl::string_view address, uint32_t /*path*/,
+                                                     absl::Span<const std::byte> hello, void* context,
+                                                     int64_t deadline_ns) {
   if (hello.size() > kHelloBytesMax) {
     return absl::InvalidArgumentError(
         absl::StrCat("verbs: connect: a hello of ", hello.size(), " bytes is longer than ", kHelloBytesMax));
