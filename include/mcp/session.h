@@ -37,6 +37,12 @@ class SessionImpl;
 struct OperationOptions {
   // From acceptance to completion. Zero: the session's operation_timeout.
   std::chrono::milliseconds timeout{0};
+  // Send only, for small messages whose latency is critical: a copy goes by each of two rails, and the receiver takes
+  // whichever is whole first, so that a stall of one rail does not hold the message up. It costs its bytes twice and a
+  // copy here. Such a message may be matched before or after others that were sent around it; once its copies are on
+  // their way it is neither cancelled nor timed out. Messages above the transport's eager limit, and those of sessions
+  // with one rail, go as if this were not set (SessionStatistics::hedged_messages counts what went twice).
+  bool hedge = false;
 };
 
 // Bytes [offset, offset + bytes) of the message have arrived.
@@ -109,6 +115,8 @@ struct SessionStatistics {
   uint64_t stream_transfers = 0;
   uint64_t protocol_switches = 0;  // times that another protocol was chosen for messages of a size
   uint64_t protocol_probes = 0;    // of the transfers: made to see what the other protocol would have cost
+  uint64_t hedged_messages = 0;    // sent by two rails (OperationOptions::hedge)
+  uint64_t hedges_won = 0;         // of these: the second rail's copy was acknowledged first
 };
 
 class MCP_EXPORT Session {

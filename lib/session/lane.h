@@ -21,6 +21,7 @@
 #include "lib/base/mpsc_queue.h"
 #include "lib/memory/region_table.h"
 #include "lib/session/chunk_delivery.h"
+#include "lib/session/hedge.h"
 #include "lib/session/landing.h"
 #include "lib/session/lane_context.h"
 #include "lib/session/operation.h"
@@ -35,11 +36,12 @@ class SessionImpl;
 // Work that crosses to a lane by value: no allocation.
 struct Submission {
   enum class Kind : uint8_t {
-    kWrite,    // put: post to `rail`
-    kGet,      // get by `rail`
-    kSend,     // send, on the session's home lane
-    kReceive,  // receive, on the session's home lane
-    kPart,     // `transfer`'s tiles [local, local + length) by `rail`
+    kWrite,      // put: post to `rail`
+    kGet,        // get by `rail`
+    kSend,       // send, on the session's home lane
+    kReceive,    // receive, on the session's home lane
+    kPart,       // `transfer`'s tiles [local, local + length) by `rail`
+    kHedgeCopy,  // a copy of `hedge_copy` by `rail`
     // To the home lane:
     kLandingDone,   // the last byte of `landing` came on another lane
     kLandingChunk,  // bytes [offset, offset + length) of `landing` did, and its receiver wants to know
@@ -58,6 +60,8 @@ struct Submission {
   uint64_t tag_mask = 0;
   Transfer* transfer = nullptr;
   Landing* landing = nullptr;
+  Hedge* hedge_copy = nullptr;
+  bool hedge = false;  // kSend
   RegionImpl* region = nullptr;
   OperationId id = 0;
   int64_t deadline_ns = 0;
@@ -125,6 +129,7 @@ class Lane {
 
   Pool<Operation>& operations() { return operations_; }
   SharedPool<Transfer>& transfers() { return transfers_; }
+  SharedPool<Hedge>& hedges() { return hedges_; }
   Pool<Landing>& landings() { return landings_; }
   Pool<Stream>& streams() { return streams_; }
   LaneContext& context() { return context_; }
@@ -186,6 +191,7 @@ class Lane {
   int64_t next_tick_ns_ = 0;
   Pool<Operation> operations_;
   SharedPool<Transfer> transfers_;
+  SharedPool<Hedge> hedges_;
   Pool<Landing> landings_;
   Pool<Stream> streams_;
   LaneContext context_;

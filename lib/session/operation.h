@@ -19,6 +19,7 @@
 
 namespace mcp::internal {
 
+struct Hedge;
 struct Stream;
 struct Transfer;
 
@@ -46,6 +47,7 @@ struct Operation {
   const std::byte* payload = nullptr;
   uint64_t payload_bytes = 0;
   Transfer* transfer = nullptr;    // the larger operation that this is a part of
+  Hedge* hedge = nullptr;          // the message that this is a copy of, whose bytes these are
   RegionImpl* region = nullptr;    // referenced; null where the payload is not a user's, or the transfer's
   uint32_t source_slot = kNoSlot;  // pinned in the region table: a Get that this side answers
   OperationId id = 0;              // 0: not one that the user made
@@ -64,6 +66,7 @@ struct Operation {
     payload = nullptr;
     payload_bytes = 0;
     transfer = nullptr;
+    hedge = nullptr;
     region = nullptr;
     source_slot = kNoSlot;
     id = 0;

@@ -161,6 +161,10 @@ void Rail::OnSequenced(const Frame& frame, const Event& event, size_t header_byt
     case FrameType::kTile:
       if (!OnTile(frame, event)) return;
       break;
+    case FrameType::kHedged:
+      if (!PayloadHolds(frame, payload, payload_bytes)) return MarkDamaged(frame, payload_bytes);
+      if (!session_.OnHedged(*this, frame, payload)) return;
+      break;
     case FrameType::kFence:
       break;
     case FrameType::kEager:

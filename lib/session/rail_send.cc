@@ -20,7 +20,8 @@ constexpr uint64_t kBatchBytesMax = uint64_t{512} << 10;
 constexpr uint32_t kAckFramesMax = 32;
 
 bool CarriesPayload(FrameType type) {
-  return type == FrameType::kPut || type == FrameType::kTile || type == FrameType::kEager || type == FrameType::kClose;
+  return type == FrameType::kPut || type == FrameType::kTile || type == FrameType::kEager ||
+         type == FrameType::kHedged || type == FrameType::kClose;
 }
 
 absl::Status Revoked() { return absl::CancelledError("the receiver took its buffer back"); }

@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "lib/session/grant_table.h"
+#include "lib/session/hedge.h"
 #include "lib/session/lane.h"
 #include "lib/session/matcher.h"
 #include "lib/session/path_choice.h"
@@ -35,6 +36,8 @@ namespace mcp::internal {
 // What a session holds of its peer's messages that no receive has matched yet, at most; each costs a little more than
 // its bytes.
 inline constexpr uint64_t kEagerCreditBytes = uint64_t{4} << 20;
+// What a message costs of it.
+uint64_t MessageCost(FrameType type, uint64_t length);
 // From here on a transfer is spread over the rails.
 inline constexpr uint64_t kStripeBytesMin = uint64_t{4} << 20;
 
@@ -110,6 +113,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void OnRailConnected(Rail& rail, absl::Span<const std::byte> reply);
   void OnRailDown(Rail& rail, const absl::Status& status);
   bool OnPut(Rail& rail, const Frame& frame, const std::byte* payload);
+  bool OnHedged(Rail& rail, const Frame& frame, const std::byte* payload);
   // The frame's memory was taken back. To be expected of a landing; a peer that uses an exported region after that
   // loses its session, since its put must not complete as if it had arrived. False: it has.
   bool OnStale(Rail& rail, const Frame& frame);
@@ -190,6 +194,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void SpendCredit(Operation* operation);
   void ReturnCredit(uint64_t cost);
   void OnEager(const Frame& frame, const std::byte* payload);
+  // A whole small message: to its receive, or held until there is one.
+  void DeliverEager(uint64_t tag, const std::byte* payload, uint64_t bytes);
   void OnRequest(const Frame& frame);
   void OnGrant(const Frame& frame);
   void OnRevoke(const Frame& frame);
@@ -205,6 +211,12 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   bool CancelOnHome(OperationId id, const absl::Status& status);
   void ExpireOnHome();
   void WithdrawSend(uint64_t transfer, const absl::Status& status);
+
+  // Messages by two rails at once.
+  bool Hedges(const Submission& submission) const;
+  void LaunchHedge(Operation* operation);
+  void EnqueueCopy(Rail& rail, Hedge* hedge);
+  void FinishCopy(Rail& rail, Hedge* hedge, const absl::Status& status);
 
   // Messages that were matched, on the home lane.
   void StartMatched(Operation* operation);
@@ -241,6 +253,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   uint16_t rail_count_;
   bool checksum_;
   bool one_sided_ = false;  // puts and gets are left to the devices
+  bool peer_hedges_ = false;
   int64_t peer_timeout_ns_;
   uint32_t outstanding_max_per_rail_;
   uint64_t eager_bytes_max_;
@@ -259,6 +272,12 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   std::atomic<uint32_t> next_rail_{0};
   PlaceCounter home_places_;
   std::atomic<uint32_t> answering_{0};  // gets of the peer that this side is answering
+  HedgeWindow hedges_sent_;             // of which a copy is under way
+  HedgeWindow hedges_taken_;            // of which one copy has come
+  std::atomic<uint32_t> hedges_under_way_{0};
+  std::atomic<uint64_t> hedges_crossing_bytes_{0};
+  std::atomic<uint64_t> hedged_messages_{0};
+  std::atomic<uint64_t> hedges_won_{0};
 
   mutable std::mutex mutex_;  // the members below: set rarely
   absl::Status end_status_;
@@ -276,7 +295,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   std::vector<Stream*> streams_;
   uint64_t credit_spent_ = 0;     // cost of the messages sent
   uint64_t credit_returned_ = 0;  // what the peer says it has matched of that
-  uint64_t matched_ = 0;          // cost of the peer's messages that were matched here
+  uint64_t next_hedge_ = 0;
+  uint64_t matched_ = 0;  // cost of the peer's messages that were matched here
   uint64_t matched_reported_ = 0;
   uint64_t unexpected_cost_ = 0;  // of the peer's messages that wait for a receive
   bool close_sent_ = false;

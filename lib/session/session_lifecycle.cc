@@ -36,7 +36,8 @@ SessionImpl::SessionImpl(SessionHost& host, const SessionOptions& options, uint3
 
 Hello SessionImpl::MakeHello(uint16_t rail) const {
   Hello hello;
-  hello.features = (checksum_ ? uint64_t{kFeatureChecksum} : 0) | (OffersOneSided() ? uint64_t{kFeatureOneSided} : 0);
+  hello.features = (checksum_ ? uint64_t{kFeatureChecksum} : 0) | (OffersOneSided() ? uint64_t{kFeatureOneSided} : 0) |
+                   kFeatureHedge;
   hello.engine_id = host_.engine_id();
   hello.session_token = token_;
   hello.rail = rail;
@@ -57,6 +58,7 @@ bool SessionImpl::OffersOneSided() const {
 void SessionImpl::Negotiate(const Hello& hello) {
   checksum_ = checksum_ || (hello.features & kFeatureChecksum) != 0;
   one_sided_ = !checksum_ && OffersOneSided() && (hello.features & kFeatureOneSided) != 0;
+  peer_hedges_ = (hello.features & kFeatureHedge) != 0;
   rail_count_ = std::min(rail_count_, hello.rails);
   peer_credit_bytes_ = hello.eager_credit_bytes;
   peer_outstanding_max_ = hello.outstanding_max;
@@ -191,7 +193,8 @@ void SessionImpl::EndHome() {
 
 // Operations that were on their way to a lane when the session ended still have to come out of its queue.
 void SessionImpl::FinishWhenUnused() {
-  if (Outstanding() != 0 || answering_.load(std::memory_order_acquire) != 0) {
+  if (Outstanding() != 0 || answering_.load(std::memory_order_acquire) != 0 ||
+      hedges_under_way_.load(std::memory_order_acquire) != 0) {
     home_lane_.Run([self = shared_from_this()] { self->FinishWhenUnused(); });
     return;
   }
@@ -328,6 +331,8 @@ SessionStatistics SessionImpl::Statistics() const {
     statistics.checksum_failures += counters.checksum_failures.load(std::memory_order_relaxed);
     statistics.memory_bytes += counters.memory_bytes.load(std::memory_order_relaxed);
   }
+  statistics.hedged_messages = hedged_messages_.load(std::memory_order_relaxed);
+  statistics.hedges_won = hedges_won_.load(std::memory_order_relaxed);
   const ProtocolTally tally = choice_.tally();
   statistics.bulk_transfers = tally.bulk;
   statistics.stream_transfers = tally.stream;

@@ -15,8 +15,6 @@ constexpr uint64_t kMessageCost = 64;
 // Report what was matched once this share of the credit has gathered.
 constexpr uint64_t kCreditReports = 4;
 
-uint64_t Cost(FrameType type, uint64_t length) { return kMessageCost + (type == FrameType::kEager ? length : 0); }
-
 absl::Status TooLong(uint64_t message_bytes, uint64_t buffer_bytes) {
   return absl::OutOfRangeError(
       absl::StrCat("a message of ", message_bytes, " bytes met a receive buffer of ", buffer_bytes));
@@ -24,9 +22,14 @@ absl::Status TooLong(uint64_t message_bytes, uint64_t buffer_bytes) {
 
 }  // namespace
 
+uint64_t MessageCost(FrameType type, uint64_t length) {
+  return kMessageCost + (type == FrameType::kRequest ? 0 : length);
+}
+
 void SessionImpl::StartSend(Submission& submission) {
   const bool small = submission.length <= eager_bytes_max_;
-  Operation* operation = home().NewFrame(small ? FrameType::kEager : FrameType::kRequest);
+  const FrameType carried = Hedges(submission) ? FrameType::kHedged : FrameType::kEager;
+  Operation* operation = home().NewFrame(small ? carried : FrameType::kRequest);
   operation->words[0] = submission.tag;
   operation->payload = submission.local;
   operation->payload_bytes = submission.length;
@@ -44,13 +47,14 @@ void SessionImpl::StartSend(Submission& submission) {
 }
 
 bool SessionImpl::CreditAllows(const Operation& operation) const {
-  const uint64_t spent = credit_spent_ - credit_returned_ + Cost(operation.type, operation.payload_bytes);
+  const uint64_t spent = credit_spent_ - credit_returned_ + MessageCost(operation.type, operation.payload_bytes);
   return spent <= peer_credit_bytes_;
 }
 
 void SessionImpl::SpendCredit(Operation* operation) {
-  credit_spent_ += Cost(operation->type, operation->payload_bytes);
+  credit_spent_ += MessageCost(operation->type, operation->payload_bytes);
   if (operation->type == FrameType::kEager) return home().EnqueueOnLane(operation);
+  if (operation->type == FrameType::kHedged) return LaunchHedge(operation);
   // The operation waits for its grant under a name; a frame of its own announces it.
   const uint64_t transfer = granting_.Add(operation);
   Operation* request = home().NewFrame(FrameType::kRequest);
@@ -111,23 +115,24 @@ void SessionImpl::OnOrdered(Rail& rail, const Frame& frame, const std::byte* pay
 }
 
 void SessionImpl::OnEager(const Frame& frame, const std::byte* payload) {
-  const uint64_t cost = Cost(FrameType::kEager, frame.payload_bytes);
-  const uint64_t tag = frame.eager.tag;
   RailCounters::Add(home().counters().payload_bytes_received, frame.payload_bytes);
+  DeliverEager(frame.eager.tag, payload, frame.payload_bytes);
+}
+
+void SessionImpl::DeliverEager(uint64_t tag, const std::byte* payload, uint64_t bytes) {
+  const uint64_t cost = MessageCost(FrameType::kEager, bytes);
   if (PostedReceive* receive = matcher_.Match(tag); receive != nullptr) {
     ReturnCredit(cost);
-    if (frame.payload_bytes > receive->length) {
-      return FinishReceive(receive, TooLong(frame.payload_bytes, receive->length), 0, tag);
-    }
-    std::memcpy(receive->local, payload, frame.payload_bytes);
-    return FinishReceive(receive, absl::OkStatus(), frame.payload_bytes, tag);
+    if (bytes > receive->length) return FinishReceive(receive, TooLong(bytes, receive->length), 0, tag);
+    std::memcpy(receive->local, payload, bytes);
+    return FinishReceive(receive, absl::OkStatus(), bytes, tag);
   }
   if (!HoldUnexpected(cost)) return;
   UnexpectedMessage* message = matcher_.NewUnexpected();
   message->tag = tag;
-  message->length = frame.payload_bytes;
-  message->bytes = std::make_unique_for_overwrite<std::byte[]>(frame.payload_bytes);
-  std::memcpy(message->bytes.get(), payload, frame.payload_bytes);
+  message->length = bytes;
+  message->bytes = std::make_unique_for_overwrite<std::byte[]>(bytes);
+  std::memcpy(message->bytes.get(), payload, bytes);
   matcher_.Add(message);
 }
 
@@ -143,7 +148,7 @@ bool SessionImpl::HoldUnexpected(uint64_t cost) {
 }
 
 void SessionImpl::OnRequest(const Frame& frame) {
-  const uint64_t cost = Cost(FrameType::kRequest, 0);
+  const uint64_t cost = MessageCost(FrameType::kRequest, 0);
   if (PostedReceive* receive = matcher_.Match(frame.request.tag); receive != nullptr) {
     ReturnCredit(cost);
     return Grant(receive, frame.request.tag, frame.payload_bytes, frame.request.transfer);
@@ -176,7 +181,7 @@ void SessionImpl::StartReceive(Submission& submission) {
     }
     return matcher_.Post(receive);
   }
-  const uint64_t cost = Cost(message->request ? FrameType::kRequest : FrameType::kEager, message->length);
+  const uint64_t cost = MessageCost(message->request ? FrameType::kRequest : FrameType::kEager, message->length);
   unexpected_cost_ -= cost;
   ReturnCredit(cost);
   if (message->request) {
@@ -292,7 +297,7 @@ bool SessionImpl::PlacesRemotely(Rail& rail) const {
 void SessionImpl::OnWithdraw(const Frame& frame) {
   UnexpectedMessage* message = matcher_.FindRequest(frame.withdraw.transfer);
   if (message == nullptr) return;  // matched meanwhile: the sender answers the grant
-  const uint64_t cost = Cost(FrameType::kRequest, 0);
+  const uint64_t cost = MessageCost(FrameType::kRequest, 0);
   unexpected_cost_ -= cost;
   ReturnCredit(cost);
   matcher_.Release(message);

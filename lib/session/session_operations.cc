@@ -129,6 +129,7 @@ absl::StatusOr<OperationId> SessionImpl::Send(uint64_t tag, Local local, Complet
                                               OperationOptions options) {
   Submission submission;
   submission.kind = Submission::Kind::kSend;
+  submission.hedge = options.hedge;
   const auto timeout = options.timeout.count() != 0 ? options.timeout : options_.operation_timeout;
   return TwoSided(submission, tag, local, std::move(completion), timeout);
 }
@@ -192,6 +193,7 @@ void SessionImpl::Take(Lane& lane, Submission& submission) {
     if (!session.ended()) return session.EnqueuePart(rail, part);
     return session.FinishPart(rail, part.transfer, part.remote.offset, part.length, session.status());
   }
+  if (submission.kind == Submission::Kind::kHedgeCopy) return session.EnqueueCopy(rail, submission.hedge_copy);
   if (session.ended()) {
     submission.region->Unreference(lane.shard());
     return lane.CompleteLaterOnLane({&rail, std::move(submission.completion), session.status(), 0, 0, submission.id});
@@ -245,6 +247,11 @@ void SessionImpl::GiveUp(OperationId id, uint64_t key) {
 void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::Status& status) {
   Lane& lane = rail.lane();
   const uint64_t bytes = operation->payload_bytes;
+  if (ABSL_PREDICT_FALSE(operation->hedge != nullptr)) {
+    Hedge* hedge = operation->hedge;
+    lane.operations().Return(operation);
+    return FinishCopy(rail, hedge, status);
+  }
   if (operation->transfer != nullptr) {
     Transfer* transfer = operation->transfer;
     const uint64_t offset = operation->words[1];

@@ -27,6 +27,7 @@ constexpr TypeTraits kTraits[] = {
     {"close", 1, kFlagPayloadChecked},
     {"ack", 2, kFlagReplyWanted | kFlagGoBack | kFlagResend | kFlagProbe},
     {"fence", 0, 0},
+    {"hedged", 2, kFlagPayloadChecked},
 };
 constexpr size_t kTypeCount = sizeof(kTraits) / sizeof(kTraits[0]);
 

@@ -40,6 +40,8 @@ enum class FrameType : uint8_t {
   kAck = 11,  // nothing but the acknowledgement, (credit) and (resend)
   // Sequenced.
   kFence = 12,  // nothing: when it is acknowledged, what was posted before it has arrived or is lost
+  // payload follows: a whole message with (tag), of which another copy comes by another rail under the same (number)
+  kHedged = 13,
 };
 
 enum FrameFlag : uint8_t {
@@ -72,6 +74,9 @@ struct Frame {
     struct {
       uint64_t tag;
     } eager;
+    struct {
+      uint64_t tag, number;
+    } hedged;
     struct {
       uint64_t tag, transfer;
     } request;

@@ -14,7 +14,8 @@ using ::testing::HasSubstr;
 
 constexpr FrameType kAllTypes[] = {FrameType::kPut,     FrameType::kTile,  FrameType::kEager,  FrameType::kRequest,
                                    FrameType::kGrant,   FrameType::kGet,   FrameType::kRevoke, FrameType::kWithdraw,
-                                   FrameType::kAbandon, FrameType::kClose, FrameType::kAck,    FrameType::kFence};
+                                   FrameType::kAbandon, FrameType::kClose, FrameType::kAck,    FrameType::kFence,
+                                   FrameType::kHedged};
 
 Frame Example(FrameType type) {
   Frame frame;
@@ -100,7 +101,7 @@ struct Violation {
 
 TEST(Frame, IntactNonsenseIsAViolationThatNamesFieldAndValue) {
   const Violation violations[] = {{0, 0, "frame type 0 is unknown"},
-                                  {0, 13, "frame type 13 is unknown"},
+                                  {0, 100, "frame type 100 is unknown"},
                                   {0, 255, "frame type 255 is unknown"},
                                   {0, 5, "grant frame: header_bytes 48 should be 80"},
                                   {1, 2, "put frame: flags 2 has bits outside 1"}};

@@ -9,7 +9,7 @@ namespace mcp::internal {
 namespace {
 
 constexpr size_t kChecksumOffset = kHelloBytes - 8;
-constexpr uint64_t kFeaturesKnown = kFeatureChecksum | kFeatureOneSided;
+constexpr uint64_t kFeaturesKnown = kFeatureChecksum | kFeatureOneSided | kFeatureHedge;
 
 absl::Status Invalid(absl::string_view what) { return absl::InvalidArgumentError(absl::StrCat("handshake: ", what)); }
 

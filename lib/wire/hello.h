@@ -26,6 +26,7 @@ enum HelloFeature : uint64_t {
   // The sender's device may be written to and read from without its CPU hearing of it; in force if both sides say so
   // and payload is not checked.
   kFeatureOneSided = 2,
+  kFeatureHedge = 4,  // the sender takes kHedged frames
 };
 
 struct Hello {

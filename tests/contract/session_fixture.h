@@ -60,7 +60,7 @@ class SessionContract : public testing::TestWithParam<SessionCase> {
   Operations& ops() { return *ops_; }
   EngineWorld& world() { return *world_; }
 
-  bool Drive(absl::FunctionRef<bool()> done) { return world_->Drive(done); }
+  bool Drive(absl::FunctionRef<bool()> done, int64_t bound_ns = kPatienceNs) { return world_->Drive(done, bound_ns); }
   bool Finish(Operations::Index index) {
     return Drive([&] { return ops_->done(index); });
   }

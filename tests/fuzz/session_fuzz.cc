@@ -238,7 +238,7 @@ class Peer {
     Rail& rail = rails_[how & 1];
     if (!rail.up) return;
     Frame frame;
-    frame.type = static_cast<FrameType>(1 + script->Byte() % 11);
+    frame.type = static_cast<FrameType>(1 + script->Byte() % 13);
     frame.flags = (how & 2) != 0 ? script->Byte() : 0;
     frame.sequence = (how & 4) != 0 ? static_cast<uint32_t>(Value(script, exported_key)) : rail.sequence;
     frame.acknowledged = (how & 8) != 0 ? static_cast<uint32_t>(Value(script, exported_key)) : rail.heard;
@@ -259,7 +259,8 @@ class Peer {
       work.kind = WorkRequest::Kind::kWrite;
       work.key = frame.put.key;
       work.offset = frame.put.offset;
-    } else if (frame.type != FrameType::kPut && frame.type != FrameType::kEager && frame.type != FrameType::kClose) {
+    } else if (frame.type != FrameType::kPut && frame.type != FrameType::kEager && frame.type != FrameType::kHedged &&
+               frame.type != FrameType::kClose) {
       work.payload_bytes = 0;
     }
     if (transport_->Post({&work, 1}) == 1 && IsSequenced(frame.type) && (how & 4) == 0) ++rail.sequence;

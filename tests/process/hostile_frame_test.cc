@@ -220,6 +220,12 @@ const std::vector<Attack>& Attacks() {
                    [](Stage& s) {
                      for (int i = 0; i < 65; ++i) s.peer.Send(MakeFrame(FrameType::kEager, 65'000, 3), s.Bytes(65'000));
                    }},
+                  {"more_hedged_than_credit",
+                   {"unmatched messages of", "exceed the credit of 4194304"},
+                   [](Stage& s) {
+                     for (uint64_t i = 0; i < 65; ++i)
+                       s.peer.Send(MakeFrame(FrameType::kHedged, 65'000, 3, i), s.Bytes(65'000));
+                   }},
                   {"more_requests_than_credit",
                    {"unmatched messages of", "exceed the credit of 4194304"},
                    [](Stage& s) {
