@@ -21,6 +21,7 @@ PROGRAM = sys.argv[1]
 BRIEF = ('-D', '0.05', '--quiet')
 CONNECT_TIMEOUT_S = 5
 PEER_TIMEOUT_S = 5
+NO_RDMA = 'no RDMA device|no verbs transport'  # on a host without hardware; in a build without verbs
 ALL_TESTS = ['put_bw', 'put_lat', 'get_bw', 'get_lat', 'send_bw', 'send_lat']
 
 
@@ -90,12 +91,27 @@ class McpPerf(harness.Processes):
         document = self.document('--loopback', '-t', 'put_bw', '-s', '64', '--transport', 'tcp', *BRIEF)
         self.assertNotIn('verbs', [f['wanted'] for f in document['fallbacks']])
 
-    def test_transport_verbs_without_a_device_says_so(self):
+    def skip_where_there_is_rdma(self):
         if os.path.isdir('/sys/class/infiniband') and os.listdir('/sys/class/infiniband'):
             self.skipTest('this host has an RDMA device')
-        code, out, error = self.perf('--loopback', '-t', 'put_bw', '-s', '64', '--transport', 'verbs', *BRIEF)
-        self.assertEqual(code, 3, out + error)
-        self.assertIn('verbs', out + error)
+
+    def test_transport_auto_without_a_device_goes_to_tcp_and_says_why(self):
+        self.skip_where_there_is_rdma()
+        _, port = self.server()
+        document = self.document('127.0.0.1', '-p', port, '-t', 'put_bw', '-s', '64', '--transport', 'auto', *BRIEF)
+        self.assertEqual({document[side]['transport'] for side in ('local', 'remote')}, {'tcp'})
+        fallback, = [fallback for fallback in document['fallbacks'] if fallback['wanted'] == 'verbs']
+        self.assertEqual(fallback['used'], 'tcp')
+        self.assertRegex(fallback['reason'], NO_RDMA)
+
+    def test_transport_verbs_without_a_device_is_exit_3_with_the_reason(self):
+        self.skip_where_there_is_rdma()
+        _, port = self.server()
+        for where in (('--loopback',), ('127.0.0.1', '-p', port)):
+            with self.subTest(where):
+                code, out, error = self.perf(*where, '-t', 'put_bw', '-s', '64', '--transport', 'verbs', *BRIEF)
+                self.assertEqual(code, 3, out + error)
+                self.assertRegex(error, NO_RDMA)
 
     def test_files_are_written(self):
         code, out, error = self.perf('--loopback', '-t', 'put_bw,put_lat', '-s', '64,4K', '--json', self.path('a.json'),
