@@ -13,6 +13,9 @@ from .machine import Machine, RigError
 
 QEMU = 'qemu-system-x86_64'
 BOOT_S = 60
+# A processor that has these copies strings faster by the byte than by the word, and kernel and libc believe it; emulation
+# then takes a step a byte. Without them ib_write_bw of 64 KiB gives 110 MB/s in place of 48.
+CPU = 'max,-erms,-fsrm'
 PR_SET_PDEATHSIG = 1
 _MEMORY_MIB = {1: 4096, 2: 3072}  # by the number of guests; the host gives it only as it is touched
 
@@ -42,7 +45,7 @@ def _command(series, memory_mib, wire, number):
     vmlinuz, initramfs = kernel.get(series)
     command = [
         QEMU, '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-monitor', 'none',
-        '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', str(memory_mib),
+        '-accel', 'tcg,thread=multi', '-cpu', CPU, '-smp', '2', '-m', str(memory_mib),
         '-kernel', str(vmlinuz), '-initrd', str(initramfs),
         '-append', 'console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on tsc=reliable',
         '-virtfs', 'local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap',
