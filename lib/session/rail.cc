@@ -141,7 +141,11 @@ PathStatistics Rail::AskPathOnLane() {
   if (state_ != State::kUp) return {};
   path_asked_ns_ = lane_.now_ns();
   const PathStatistics path = lane_.transport().Statistics(connection_);
-  counters_.path_retransmits.store(path.retransmits, std::memory_order_relaxed);
+  // A device counts for all its connections, and since before this one. One that goes counts nothing any more.
+  if (!retransmits_before_.has_value()) retransmits_before_ = path.retransmits;
+  if (path.retransmits > *retransmits_before_) {
+    counters_.path_retransmits.store(path.retransmits - *retransmits_before_, std::memory_order_relaxed);
+  }
   return path;
 }
 

@@ -16,6 +16,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "lib/session/landing.h"
@@ -234,6 +235,7 @@ class Rail {
   uint32_t damaged_payloads_ = 0;  // in a row
   int64_t probe_sent_ns_ = 0;
   int64_t path_asked_ns_ = 0;
+  std::optional<uint64_t> retransmits_before_;
 
   LandingList landings_;
   static constexpr size_t kRevokedMax = 64;

@@ -135,7 +135,7 @@ struct ConnectionDescription {
 // What the path itself has to say, for the context layer; zero where unknown.
 struct PathStatistics {
   uint64_t rtt_ns = 0;
-  uint64_t retransmits = 0;
+  uint64_t retransmits = 0;  // since some time ago; of verbs: by all connections of the device
   uint64_t delivery_rate_bytes_per_s = 0;
 };
 

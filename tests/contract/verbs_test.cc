@@ -188,6 +188,14 @@ TEST_F(VerbsOnFake, EveryAsyncEventDoesWhatItsRowSays) {
   }
 }
 
+// By all connections of the device: the rail takes what was counted before it off.
+TEST_F(VerbsOnFake, TellsWhatTheDeviceCountsAsSentAgain) {
+  EXPECT_EQ(a()->transport()->Statistics(mine_).retransmits, 0u);
+  fabric_->CountSentAgain(7);
+  ASSERT_TRUE(Drive([&] { return a()->transport()->Statistics(mine_).retransmits == 7; }));
+  EXPECT_EQ(a()->transport()->Statistics(mine_ + 1).retransmits, 0u);
+}
+
 // Nothing comes back from a device that holds what was posted; closing takes it back all the same, with the memory.
 TEST_F(VerbsOnFake, ClosingTakesBackWhatADeviceHolds) {
   constexpr uint64_t kSize = 1 << 20;

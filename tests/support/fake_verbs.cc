@@ -78,6 +78,11 @@ void FakeFabric::LoseRejections(int count) {
   rejections_to_lose = count;
 }
 
+void FakeFabric::CountSentAgain(uint64_t times) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  times_sent_again += times;
+}
+
 void FakeFabric::Report(ibv_event_type type) {
   const std::lock_guard<std::mutex> lock(mutex);
   ibv_async_event event = {};
@@ -132,6 +137,10 @@ class FakeCalls final : public VerbsCalls {
     return std::vector<OpenedDevice>{device};
   }
   void AbandonDevice(ibv_context*) override {}
+  uint64_t TimesSentAgain(ibv_context*, uint8_t) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    return fabric_->times_sent_again;
+  }
   absl::StatusOr<ibv_port_attr> QueryPort(ibv_context*, uint8_t) override {
     ibv_port_attr attributes = {};
     attributes.state = IBV_PORT_ACTIVE;

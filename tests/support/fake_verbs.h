@@ -57,6 +57,8 @@ class FakeFabric {
   // So many of the connection manager's messages get lost, of those that are sent next.
   void LoseRequests(int count);
   void LoseRejections(int count);
+  // Devices count so many more losses that they have mended.
+  void CountSentAgain(uint64_t times);
 
  private:
   friend class FakeCalls;
@@ -69,6 +71,7 @@ class FakeFabric {
   bool hold = false;
   int requests_to_lose = 0;
   int rejections_to_lose = 0;
+  uint64_t times_sent_again = 0;
   uint32_t next_number = 100;
   uint16_t next_port = 20000;
   std::vector<FakeContext*> contexts;

@@ -73,6 +73,9 @@ class VerbsCalls {
   virtual void AbandonDevice(ibv_context* context) = 0;
   virtual absl::StatusOr<ibv_port_attr> QueryPort(ibv_context* context, uint8_t port) = 0;
   virtual std::vector<GidEntry> Gids(ibv_context* context) = 0;
+  // How often the port's queue pairs, whoever's, went back to what was lost and sent on from there. Zero where the
+  // device's driver does not count it.
+  virtual uint64_t TimesSentAgain(ibv_context* context, uint8_t port) = 0;
 
   virtual absl::StatusOr<ibv_pd*> AllocateDomain(ibv_context* context) = 0;
   virtual void FreeDomain(ibv_pd* domain) = 0;

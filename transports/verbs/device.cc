@@ -152,7 +152,11 @@ ConnectionDescription VerbsTransport::Describe(ConnectionId id) const {
   return description;
 }
 
-PathStatistics VerbsTransport::Statistics(ConnectionId) const { return {}; }
+PathStatistics VerbsTransport::Statistics(ConnectionId id) const {
+  const VerbsConnection* connection = Find(id);
+  if (connection == nullptr || connection->device == nullptr) return {};
+  return {.retransmits = network_->TimesSentAgain(*connection->device, clock_->NowNs())};
+}
 
 uint64_t VerbsTransport::MemoryBytes(ConnectionId id) const {
   const VerbsConnection* connection = Find(id);

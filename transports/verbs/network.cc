@@ -151,6 +151,16 @@ void VerbsNetworkImpl::ReportGone(VerbsDevice& device) {
   if (!device.gone.exchange(true)) Announce();
 }
 
+uint64_t VerbsNetworkImpl::TimesSentAgain(VerbsDevice& device, int64_t now_ns) {
+  int64_t read_ns = device.counters_read_ns.load(std::memory_order_relaxed);
+  const bool due = now_ns - read_ns >= kCountersEveryNs && !device.gone.load(std::memory_order_acquire);
+  if (due && device.counters_read_ns.compare_exchange_strong(read_ns, now_ns, std::memory_order_relaxed)) {
+    device.times_sent_again.store(calls_->TimesSentAgain(device.opened.context, device.port),
+                                  std::memory_order_relaxed);
+  }
+  return device.times_sent_again.load(std::memory_order_relaxed);
+}
+
 void VerbsNetworkImpl::Announce() {
   reports_.fetch_add(1, std::memory_order_release);
   const std::lock_guard<std::mutex> lock(mutex_);

@@ -30,7 +30,13 @@ struct VerbsDevice {
   std::vector<GidEntry> gids;  // best first
   ibv_pd* domain = nullptr;
   std::atomic<bool> gone{false};
+  // As of the last time that a lane asked.
+  std::atomic<uint64_t> times_sent_again{0};
+  std::atomic<int64_t> counters_read_ns{0};
 };
+
+// Some drivers ask their firmware for them.
+inline constexpr int64_t kCountersEveryNs = 50'000'000;
 
 // A queue pair's part in what devices report: written by whichever lane takes the event, read by its own.
 struct QueuePairReport {
@@ -65,6 +71,8 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   void TakeAsyncEvents();
   // The device is of no more use: every connection on it is to close.
   void ReportGone(VerbsDevice& device);
+  // Of all its connections: devices count by port. Asks them at most every kCountersEveryNs, whoever wants to know.
+  uint64_t TimesSentAgain(VerbsDevice& device, int64_t now_ns);
   uint64_t reports() const { return reports_.load(std::memory_order_acquire); }
   void AddLane(Transport* lane);
   void RemoveLane(Transport* lane);

@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/errno_status.h"
 #include "lib/base/status_macros.h"
@@ -18,6 +19,24 @@ namespace mcp::internal {
 namespace {
 
 constexpr uint32_t kGidsPerPortMax = 256;
+
+// What drivers count of it under /sys/class/infiniband/DEVICE/ports/PORT/hw_counters.
+constexpr const char* kSentAgainCounters[] = {
+    "completer_retry_err",                                                  // rxe
+    "packet_seq_err",      "implied_nak_seq_err", "local_ack_timeout_err",  // mlx5
+    "seq_err_naks_rcvd",   "to_retransmits",                                // bnxt_re
+};
+
+uint64_t ReadNumber(const std::string& path) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  char text[32];
+  const ssize_t length = read(file, text, sizeof(text));
+  close(file);
+  uint64_t number = 0;
+  if (length <= 0 || !absl::SimpleAtoi(absl::string_view(text, static_cast<size_t>(length)), &number)) return 0;
+  return number;
+}
 
 absl::Status NotBlocking(int fd) {
   const int flags = fcntl(fd, F_GETFL);
@@ -127,6 +146,15 @@ class SystemCalls final : public VerbsCalls {
       gids.push_back(gid);
     }
     return gids;
+  }
+
+  uint64_t TimesSentAgain(ibv_context* context, uint8_t port) override {
+    uint64_t times = 0;
+    for (const char* counter : kSentAgainCounters) {
+      times += ReadNumber(
+          absl::StrCat(context->device->ibdev_path, "/ports/", static_cast<int>(port), "/hw_counters/", counter));
+    }
+    return times;
   }
 
   absl::StatusOr<ibv_pd*> AllocateDomain(ibv_context* context) override {
