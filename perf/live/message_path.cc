@@ -1,8 +1,10 @@
-// One end of the live measurement of protocols: `message_path serve ADDRESS`, or `message_path send ADDRESS POLICY`.
+// One end of the live measurement of protocols: `message_path serve TRANSPORT ADDRESS`, or `message_path send TRANSPORT
+// ADDRESS POLICY`.
 //
 // The sender takes a line "COUNT BYTES" from stdin for each batch of messages that it sends, one after another, and
-// answers with a line of JSON. The receiver wants every message in parts. A message's tag is the sender's monotonic
-// clock, which both processes of one host share: so the receiver knows how long its first part took.
+// answers with a line of JSON; to "decisions" with the latest that its engine took. The receiver wants every message in
+// parts and answers each with a report. No clock is shared: a message's time ends when its report is there, and the
+// report says how long before the message its first part was.
 #include <atomic>
 #include <chrono>
 #include <cinttypes>
@@ -13,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "mcp/engine.h"
 
@@ -38,8 +41,7 @@ int Fail(const absl::Status& status) {
 
 // What the receiver tells of a message.
 struct Report {
-  uint64_t first_part_ns = 0;
-  uint64_t whole_ns = 0;
+  uint64_t after_first_part_ns = 0;  // until it was whole
 };
 
 // Receives one message after another, and answers each with a report, until the session ends. On the lane alone.
@@ -66,7 +68,7 @@ class Receiver : public std::enable_shared_from_this<Receiver> {
       session_ = mcp::Session();
       return;
     }
-    const Report report{first_part_ns_ - result.tag, NowNs() - result.tag};
+    const Report report{NowNs() - first_part_ns_};
     std::memcpy(report_.data(), &report, sizeof(report));
     const auto sent = [self = shared_from_this()](Result) { self->Start(); };
     if (const auto begun = session_.Send(kReportTag, report_.All(), sent); !begun.ok()) session_ = {};
@@ -77,8 +79,8 @@ class Receiver : public std::enable_shared_from_this<Receiver> {
   uint64_t first_part_ns_ = 0;
 };
 
-int Serve(const std::string& address) {
-  auto engine = mcp::Engine::Create({.lanes = kLanes});
+int Serve(const std::string& transport, const std::string& address) {
+  auto engine = mcp::Engine::Create({.lanes = kLanes, .transports = {transport}});
   if (!engine.ok()) return Fail(engine.status());
   mcp::SessionOptions options;
   options.rails = kLanes;
@@ -95,7 +97,8 @@ int Serve(const std::string& address) {
 
 struct Batch {
   uint64_t ns = 0;
-  std::vector<Report> reports;
+  double first_part_shares = 0;  // the sum of each message's
+  std::string protocols;         // a letter a message: b for bulk, s for stream
 };
 
 absl::Status SendOne(mcp::Session& session, const mcp::Region& source, uint64_t bytes, const mcp::Region& landing,
@@ -105,35 +108,60 @@ absl::Status SendOne(mcp::Session& session, const mcp::Region& source, uint64_t 
       session.Receive(kReportTag, landing.All(), [&](Result result) { reported.set_value(std::move(result)); });
   if (!awaited.ok()) return awaited.status();
   const uint64_t began_ns = NowNs();
-  const auto begun =
-      session.Send(began_ns, source.Part(0, bytes), [&](Result result) { sent.set_value(std::move(result)); });
+  const uint64_t streamed = session.Statistics().stream_transfers;
+  const auto begun = session.Send(0, source.Part(0, bytes), [&](Result result) { sent.set_value(std::move(result)); });
   if (!begun.ok()) return begun.status();
-  const Result result = sent.get_future().get();
   const Result answer = reported.get_future().get();
+  const uint64_t ns = NowNs() - began_ns;
+  const Result result = sent.get_future().get();
   if (!result.status.ok()) return result.status;
   if (!answer.status.ok()) return answer.status;
   Report report;
   std::memcpy(&report, landing.data(), sizeof(report));
-  batch->ns += report.whole_ns;
-  batch->reports.push_back(report);
+  batch->ns += ns;
+  batch->first_part_shares += 1 - static_cast<double>(report.after_first_part_ns) / static_cast<double>(ns);
+  batch->protocols += session.Statistics().stream_transfers == streamed ? 'b' : 's';
   return absl::OkStatus();
 }
 
 void Print(const Batch& batch, const mcp::SessionStatistics& before, const mcp::SessionStatistics& after) {
-  double share = 0;
-  for (const Report& report : batch.reports) {
-    share += static_cast<double>(report.first_part_ns) / static_cast<double>(report.whole_ns);
-  }
   std::printf("{\"seconds\": %.6f, \"first_part_share\": %.4f, \"bulk\": %" PRIu64 ", \"stream\": %" PRIu64
-              ", \"switches\": %" PRIu64 ", \"probes\": %" PRIu64 "}\n",
-              static_cast<double>(batch.ns) * 1e-9, share / static_cast<double>(batch.reports.size()),
+              ", \"switches\": %" PRIu64 ", \"probes\": %" PRIu64 ", \"protocols\": \"%s\"}\n",
+              static_cast<double>(batch.ns) * 1e-9,
+              batch.first_part_shares / static_cast<double>(batch.protocols.size()),
               after.bulk_transfers - before.bulk_transfers, after.stream_transfers - before.stream_transfers,
-              after.protocol_switches - before.protocol_switches, after.protocol_probes - before.protocol_probes);
+              after.protocol_switches - before.protocol_switches, after.protocol_probes - before.protocol_probes,
+              batch.protocols.c_str());
   std::fflush(stdout);
 }
 
-int Send(const std::string& address, const std::string& policy) {
+absl::Status SendBatch(mcp::Session& session, const mcp::Region& source, const mcp::Region& landing, uint64_t count,
+                       uint64_t bytes) {
+  if (count == 0 || bytes > kBytesMax) return absl::InvalidArgumentError(absl::StrCat(count, " of ", bytes, " bytes"));
+  const mcp::SessionStatistics before = session.Statistics();
+  Batch batch;
+  for (uint64_t i = 0; i < count; ++i) {
+    if (absl::Status sent = SendOne(session, source, bytes, landing, &batch); !sent.ok()) return sent;
+  }
+  Print(batch, before, session.Statistics());
+  return absl::OkStatus();
+}
+
+absl::Status PrintDecisions(mcp::Engine& engine) {
+  const auto decisions = engine.Decisions();
+  if (!decisions.ok()) return decisions.status();
+  std::printf("{\"decisions\": [");
+  for (size_t i = 0; i < decisions->size(); ++i) {
+    std::printf("%s\"%s\"", i == 0 ? "" : ", ", absl::CEscape((*decisions)[i]).c_str());
+  }
+  std::printf("]}\n");
+  std::fflush(stdout);
+  return absl::OkStatus();
+}
+
+int Send(const std::string& transport, const std::string& address, const std::string& policy) {
   mcp::EngineOptions engine_options;
+  engine_options.transports = {transport};
   engine_options.lanes = kLanes;
   engine_options.context.policy = policy;
   if (policy == "bulk" || policy == "stream") {
@@ -152,15 +180,18 @@ int Send(const std::string& address, const std::string& policy) {
   if (!source.ok() || !landing.ok()) return Fail(source.ok() ? landing.status() : source.status());
   std::printf("ready\n");
   std::fflush(stdout);
-  uint64_t count = 0, bytes = 0;
-  while (std::scanf("%" SCNu64 " %" SCNu64, &count, &bytes) == 2) {
-    if (bytes > kBytesMax) return Fail(absl::InvalidArgumentError(absl::StrCat(bytes, " bytes: too many")));
-    const mcp::SessionStatistics before = session->Statistics();
-    Batch batch;
-    for (uint64_t i = 0; i < count; ++i) {
-      if (const absl::Status sent = SendOne(*session, *source, bytes, *landing, &batch); !sent.ok()) return Fail(sent);
+  char line[64];
+  while (std::fgets(line, sizeof(line), stdin) != nullptr) {
+    uint64_t count = 0, bytes = 0;
+    absl::Status done;
+    if (std::sscanf(line, "%" SCNu64 " %" SCNu64, &count, &bytes) == 2) {
+      done = SendBatch(*session, *source, *landing, count, bytes);
+    } else if (line == std::string("decisions\n")) {
+      done = PrintDecisions(**engine);
+    } else {
+      done = absl::InvalidArgumentError(absl::StrCat("not understood: ", line));
     }
-    Print(batch, before, session->Statistics());
+    if (!done.ok()) return Fail(done);
   }
   return 0;
 }
@@ -169,8 +200,10 @@ int Send(const std::string& address, const std::string& policy) {
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
-  if (arguments.size() == 2 && arguments[0] == "serve") return Serve(arguments[1]);
-  if (arguments.size() == 3 && arguments[0] == "send") return Send(arguments[1], arguments[2]);
-  std::fprintf(stderr, "usage: message_path serve ADDRESS | message_path send ADDRESS bulk|stream|model|rules\n");
+  if (arguments.size() == 3 && arguments[0] == "serve") return Serve(arguments[1], arguments[2]);
+  if (arguments.size() == 4 && arguments[0] == "send") return Send(arguments[1], arguments[2], arguments[3]);
+  std::fprintf(stderr,
+               "usage: message_path serve TRANSPORT ADDRESS\n"
+               "       message_path send TRANSPORT ADDRESS bulk|stream|model|rules\n");
   return 2;
 }
