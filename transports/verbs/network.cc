@@ -12,6 +12,12 @@
 namespace mcp::internal {
 namespace {
 
+// Soft-RoCE takes each loss for a failed attempt until the peer has acknowledged something, which it is asked for at
+// the end of a message or after 64 packets. Long writes over a path that loses one packet of a hundred then fail,
+// although they get on: so they leave in pieces of 16 packets.
+constexpr uint32_t kSoftRoceVendor = 0xffffff;
+constexpr uint32_t kSoftRoceMessageBytesMax = 64 << 10;
+
 const char* PortStateText(ibv_port_state state) { return ibv_port_state_str(state); }
 
 }  // namespace
@@ -78,6 +84,9 @@ std::string VerbsNetworkImpl::Consider(const OpenedDevice& opened) {
     device->index = static_cast<uint8_t>(devices_.size());
     device->port = port;
     device->port_attributes = *attributes;
+    if (opened.attributes.vendor_id == kSoftRoceVendor) {
+      device->port_attributes.max_msg_sz = std::min(attributes->max_msg_sz, kSoftRoceMessageBytesMax);
+    }
     device->gids = calls_->Gids(opened.context);
     std::stable_sort(device->gids.begin(), device->gids.end(),
                      [](const GidEntry& a, const GidEntry& b) { return GidRank(a) > GidRank(b); });
