@@ -132,6 +132,7 @@ class Lane {
   SharedPool<Hedge>& hedges() { return hedges_; }
   Pool<Landing>& landings() { return landings_; }
   Pool<Stream>& streams() { return streams_; }
+  Pool<PackBuffer>& pack_buffers() { return pack_buffers_; }
   LaneContext& context() { return context_; }
 
   void AddRailOnLane(Rail* rail);
@@ -194,6 +195,7 @@ class Lane {
   SharedPool<Hedge> hedges_;
   Pool<Landing> landings_;
   Pool<Stream> streams_;
+  Pool<PackBuffer> pack_buffers_;
   LaneContext context_;
   std::vector<Rail*> rails_;
   std::vector<Rail*> dirty_;

@@ -20,8 +20,12 @@
 namespace mcp::internal {
 
 struct Hedge;
+struct PackBuffer;
 struct Stream;
 struct Transfer;
+
+// One frame carries all of it, payload included.
+constexpr bool IsSmall(FrameType type) { return type == FrameType::kPut || type == FrameType::kEager; }
 
 // How an operation's payload travels.
 enum class Way : uint8_t {
@@ -46,6 +50,8 @@ struct Operation {
   uint64_t words[kFrameWordsMax] = {};  // of a tile, too, from kFrameWindowWord on its target's window
   const std::byte* payload = nullptr;
   uint64_t payload_bytes = 0;
+  PackBuffer* pack = nullptr;      // of many small operations: their payload is in it
+  Operation* packed = nullptr;     // the first of them; the others by `next`
   Transfer* transfer = nullptr;    // the larger operation that this is a part of
   Hedge* hedge = nullptr;          // the message that this is a copy of, whose bytes these are
   RegionImpl* region = nullptr;    // referenced; null where the payload is not a user's, or the transfer's
@@ -65,6 +71,8 @@ struct Operation {
     for (uint64_t& word : words) word = 0;
     payload = nullptr;
     payload_bytes = 0;
+    pack = nullptr;
+    packed = nullptr;
     transfer = nullptr;
     hedge = nullptr;
     region = nullptr;
@@ -76,6 +84,16 @@ struct Operation {
 
 template <class T>
 class SharedPool;
+
+// The payload of a frame of many small operations, copied together, so that it is one piece and stays what was hashed.
+struct PackBuffer {
+  static constexpr size_t kBytes = 8192;
+
+  PackBuffer() {}  // leaves the bytes as they are: only what is written is read
+
+  PackBuffer* next = nullptr;
+  std::byte bytes[kBytes];
+};
 
 // An operation of several tiles, on one or more rails. The lane that takes the last part completes it.
 struct Transfer {
@@ -127,6 +145,15 @@ class OperationList {
     head_ = operation;
     if (tail_ == nullptr) tail_ = operation;
     ++size_;
+  }
+  // All of the other list, which is empty then, in front of what is here.
+  void Prepend(OperationList* other) {
+    if (other->empty()) return;
+    other->tail_->next = head_;
+    if (tail_ == nullptr) tail_ = other->tail_;
+    head_ = other->head_;
+    size_ += other->size_;
+    *other = OperationList();
   }
   Operation* PopFront() {
     Operation* operation = head_;

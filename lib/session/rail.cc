@@ -226,8 +226,8 @@ RailDescription Rail::DescribeOnLane() const {
 }
 
 uint64_t Rail::MemoryBytes() const {
-  return sizeof(Rail) + (sent_.size() + one_sided_.size() + pending_.size()) * sizeof(Operation) +
-         (state_ == State::kUp ? lane_.transport().MemoryBytes(connection_) : 0);
+  return sizeof(Rail) + (sent_.size() + one_sided_.size() + pending_.size() + packed_) * sizeof(Operation) +
+         packs_ * sizeof(PackBuffer) + (state_ == State::kUp ? lane_.transport().MemoryBytes(connection_) : 0);
 }
 
 }  // namespace mcp::internal

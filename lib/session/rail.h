@@ -158,6 +158,11 @@ class Rail {
   enum class Take : uint8_t { kFrame, kDuplicate, kGap };
 
   void CutTile();
+  // What heads the pending list as one frame; null where that would be one operation.
+  Operation* PackPending();
+  Operation* DissolvePack(Operation* pack);
+  void Unpack(Operation* pack);
+  void FinishPack(Operation* pack, const absl::Status& status);
   bool PostBatch(uint64_t* budget);
   bool PostReplays();
   void BuildRequest(Operation* operation, uint32_t sequence, size_t slot);
@@ -208,6 +213,8 @@ class Rail {
   bool fence_queued_ = false;
   uint32_t replays_ = 0;  // operations of sent_ that are marked for replay
   uint64_t bytes_in_flight_ = 0;
+  uint32_t packs_ = 0;   // built and not acknowledged
+  uint32_t packed_ = 0;  // operations in them
   bool has_deadlines_ = false;
   bool refused_ = false;  // the transport took less than it was given
   bool backlog_ = false;

@@ -32,8 +32,6 @@ void Rail::OnDone(const Event& event) {
   if (!pending_.empty()) lane_.MarkDirtyOnLane(this);
 }
 
-// FinishOperation for what is done, of which there is much: the place is this rail's, and the completion runs where it
-// lies. The operation serves again only when that has returned.
 void SessionImpl::FinishOneSided(Rail& rail, Operation* operation) {
   Lane& lane = rail.lane();
   RailCounters& counters = rail.counters();
@@ -44,13 +42,7 @@ void SessionImpl::FinishOneSided(Rail& rail, Operation* operation) {
     lane.operations().Return(operation);
     return FinishPart(rail, transfer, offset, bytes, absl::OkStatus());
   }
-  operation->region->Unreference(lane.shard());
-  RailCounters::Add(counters.operations_completed, 1);
-  rail.places().GiveBack(true);
-  std::move(operation->completion)({absl::OkStatus(), bytes, 0, operation->id});
-  operation->completion = nullptr;
-  lane.operations().Return(operation);
-  CloseIfClosing();
+  FinishHere(rail, rail.places(), operation);
 }
 
 }  // namespace mcp::internal

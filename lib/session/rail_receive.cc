@@ -158,6 +158,10 @@ void Rail::OnSequenced(const Frame& frame, const Event& event, size_t header_byt
       if (!PayloadHolds(frame, payload, payload_bytes)) return MarkDamaged(frame, payload_bytes);
       if (!session_.OnPut(*this, frame, payload)) return;
       break;
+    case FrameType::kPuts:
+      if (!PayloadHolds(frame, payload, payload_bytes)) return MarkDamaged(frame, payload_bytes);
+      if (session_.OnPuts(*this, frame, payload)) Advance(frame.sequence);
+      return;
     case FrameType::kTile:
       if (!OnTile(frame, event)) return;
       break;
@@ -168,6 +172,7 @@ void Rail::OnSequenced(const Frame& frame, const Event& event, size_t header_byt
     case FrameType::kFence:
       break;
     case FrameType::kEager:
+    case FrameType::kMessages:
     case FrameType::kClose:
       // In order or not at all: matching and closing depend on it.
       if (frame.sequence != expected_ || !PayloadHolds(frame, payload, payload_bytes)) {

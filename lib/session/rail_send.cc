@@ -6,6 +6,7 @@
 #include "lib/session/rail.h"
 #include "lib/session/session_impl.h"
 #include "lib/wire/checksum.h"
+#include "lib/wire/pack.h"
 
 namespace mcp::internal {
 namespace {
@@ -21,7 +22,7 @@ constexpr uint32_t kAckFramesMax = 32;
 
 bool CarriesPayload(FrameType type) {
   return type == FrameType::kPut || type == FrameType::kTile || type == FrameType::kEager ||
-         type == FrameType::kHedged || type == FrameType::kClose;
+         type == FrameType::kHedged || type == FrameType::kClose || IsPack(type);
 }
 
 absl::Status Revoked() { return absl::CancelledError("the receiver took its buffer back"); }
@@ -99,7 +100,7 @@ void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
   frame.acknowledged = AcknowledgedByUs();
   frame.payload_bytes = operation->payload_bytes;
   std::copy(std::begin(operation->words), std::end(operation->words), frame.words);
-  if (payload && session_.checksum()) {
+  if (payload && (session_.checksum() || IsPack(operation->type))) {
     if (!operation->payload_hashed) {
       operation->payload_checksum = Checksum(operation->payload, operation->payload_bytes);
       operation->payload_hashed = true;
@@ -133,7 +134,8 @@ bool Rail::PostBatch(uint64_t* budget) {
          sent_.size() + count < kFramesInFlightMax) {
     const Operation* front = pending_.front();
     if (front->type == FrameType::kTile && front->payload_bytes > kTileBytesMax) CutTile();
-    Operation* operation = pending_.PopFront();
+    Operation* operation = PackPending();
+    if (operation == nullptr) operation = pending_.PopFront();
     if (operation->way == Way::kFramed) {
       BuildRequest(operation, next_sequence_ + framed++, count);
       if (operation->type == FrameType::kTile) bytes += operation->payload_bytes;
@@ -157,12 +159,19 @@ bool Rail::PostBatch(uint64_t* budget) {
     operation->sequence = next_sequence_++;
     if (operation->type == FrameType::kFence) fence_queued_ = false;
     if (operation->type == FrameType::kTile) bytes_in_flight_ += operation->payload_bytes;
-    payload_bytes += lane_.batch()[i].payload_bytes;
-    wire_bytes += lane_.batch()[i].header_bytes;
+    const uint64_t entry_bytes = operation->pack == nullptr ? 0 : operation->words[0] * PackEntryBytes(operation->type);
+    payload_bytes += lane_.batch()[i].payload_bytes - entry_bytes;
+    wire_bytes += lane_.batch()[i].header_bytes + entry_bytes;
     if (sent_.empty()) last_progress_ns_ = lane_.now_ns();
     sent_.PushBack(operation);
   }
-  for (size_t i = count; i > taken; --i) pending_.PushFront(operations[i - 1]);
+  for (size_t i = count; i > taken; --i) {
+    if (operations[i - 1]->pack != nullptr) {
+      Unpack(operations[i - 1]);
+    } else {
+      pending_.PushFront(operations[i - 1]);
+    }
+  }
   RailCounters::Add(counters_.payload_bytes_sent, payload_bytes);
   RailCounters::Add(counters_.wire_bytes_sent, wire_bytes + payload_bytes);
   if (next_sequence_ != first_sequence) {
@@ -271,6 +280,10 @@ void Rail::Acknowledge(uint32_t acknowledged) {
 }
 
 void Rail::CompleteSent(Operation* operation, const absl::Status& status) {
+  if (operation->pack != nullptr) return FinishPack(operation, status);
+  if (status.ok() && operation->region != nullptr && IsSmall(operation->type)) {
+    return session_.FinishSmall(*this, operation);
+  }
   session_.FinishOperation(*this, operation, status.ok() && operation->revoked ? Revoked() : status);
 }
 

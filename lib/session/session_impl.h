@@ -99,6 +99,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
 
   bool ended() const { return ended_.load(std::memory_order_acquire); }
   bool checksum() const { return checksum_; }
+  // Payload of a frame of many small operations; 0 where the peer takes none.
+  uint64_t pack_bytes_max() const { return pack_bytes_max_; }
   uint16_t rail_count() const { return rail_count_; }
   Rail& rail(uint16_t index) { return *rails_[index]; }
   uint64_t token() const { return token_; }
@@ -114,6 +116,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void OnRailDown(Rail& rail, const absl::Status& status);
   bool OnPut(Rail& rail, const Frame& frame, const std::byte* payload);
   bool OnHedged(Rail& rail, const Frame& frame, const std::byte* payload);
+  bool OnPuts(Rail& rail, const Frame& frame, const std::byte* payload);
   // The frame's memory was taken back. To be expected of a landing; a peer that uses an exported region after that
   // loses its session, since its put must not complete as if it had arrived. False: it has.
   bool OnStale(Rail& rail, const Frame& frame);
@@ -125,7 +128,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   uint64_t CreditToReport(uint16_t rail);
   int64_t OnHomeTick();
   void FinishOperation(Rail& rail, Operation* operation, const absl::Status& status);
+  // The same for what a device or a frame of its own has done.
   void FinishOneSided(Rail& rail, Operation* operation);
+  void FinishSmall(Rail& rail, Operation* operation);
   void FinishLanding(Rail& rail, Landing* landing);
   // Runs a completion, after giving back the operation's place so that it can start another.
   void Complete(Lane::Ended& ended);
@@ -183,6 +188,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void EnqueuePart(Rail& rail, const Part& part);
   // Bytes [offset, offset + bytes) at the peer.
   void FinishPart(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes, const absl::Status& status);
+  void FinishHere(Rail& rail, PlaceCounter& places, Operation* operation);
   void FinishTransfer(Rail& rail, Transfer* transfer);
   bool TakeLanded(Rail& rail, Landing* landing, uint64_t offset, uint64_t bytes);
 
@@ -196,6 +202,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void OnEager(const Frame& frame, const std::byte* payload);
   // A whole small message: to its receive, or held until there is one.
   void DeliverEager(uint64_t tag, const std::byte* payload, uint64_t bytes);
+  void OnMessages(const Frame& frame, const std::byte* payload);
   void OnRequest(const Frame& frame);
   void OnGrant(const Frame& frame);
   void OnRevoke(const Frame& frame);
@@ -255,6 +262,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   bool checksum_;
   bool one_sided_ = false;  // puts and gets are left to the devices
   bool peer_hedges_ = false;
+  uint64_t pack_bytes_max_ = 0;
   int64_t peer_timeout_ns_;
   uint32_t outstanding_max_per_rail_;
   uint64_t eager_bytes_max_;

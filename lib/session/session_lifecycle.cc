@@ -45,6 +45,7 @@ Hello SessionImpl::MakeHello(uint16_t rail) const {
   hello.peer_timeout_ms = static_cast<uint32_t>(options_.peer_timeout.count());
   hello.outstanding_max = options_.outstanding_max;
   hello.eager_credit_bytes = kEagerCreditBytes;
+  hello.abilities = kAbilityPacks;
   return hello;
 }
 
@@ -62,6 +63,8 @@ void SessionImpl::Negotiate(const Hello& hello) {
   rail_count_ = std::min(rail_count_, hello.rails);
   peer_credit_bytes_ = hello.eager_credit_bytes;
   peer_outstanding_max_ = hello.outstanding_max;
+  const bool packs = (hello.abilities & kAbilityPacks) != 0;
+  pack_bytes_max_ = packs ? std::min<uint64_t>(PackBuffer::kBytes, eager_bytes_max_) : 0;
 }
 
 void SessionImpl::Connect(std::string address, OpenCallback opened) {

@@ -97,6 +97,8 @@ void SessionImpl::OnOrdered(Rail& rail, const Frame& frame, const std::byte* pay
   switch (frame.type) {
     case FrameType::kEager:
       return OnEager(frame, payload);
+    case FrameType::kMessages:
+      return OnMessages(frame, payload);
     case FrameType::kRequest:
       return OnRequest(frame);
     case FrameType::kGrant:

@@ -273,6 +273,23 @@ void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::
   Complete(ended);
 }
 
+void SessionImpl::FinishSmall(Rail& rail, Operation* operation) {
+  FinishHere(rail, operation->type == FrameType::kPut ? rail.places() : home_places_, operation);
+}
+
+// FinishOperation for what is done, of which there is much: its place is this lane's, and the completion runs where it
+// lies. The operation serves again only when that has returned.
+void SessionImpl::FinishHere(Rail& rail, PlaceCounter& places, Operation* operation) {
+  Lane& lane = rail.lane();
+  operation->region->Unreference(lane.shard());
+  RailCounters::Add(rail.counters().operations_completed, 1);
+  places.GiveBack(true);
+  std::move(operation->completion)({absl::OkStatus(), operation->payload_bytes, 0, operation->id});
+  operation->completion = nullptr;
+  lane.operations().Return(operation);
+  CloseIfClosing();
+}
+
 void SessionImpl::Complete(Lane::Ended& ended) {
   if (ended.chunks != nullptr && ended.status.ok()) ended.chunks->OnWhole(ended.bytes);
   RailCounters& counters = ended.rail->counters();

@@ -11,6 +11,7 @@ struct TypeTraits {
   absl::string_view name;
   uint8_t words;
   uint8_t flags_allowed;
+  uint8_t flags_required = 0;
 };
 
 constexpr TypeTraits kTraits[] = {
@@ -28,6 +29,8 @@ constexpr TypeTraits kTraits[] = {
     {"ack", 2, kFlagReplyWanted | kFlagGoBack | kFlagResend | kFlagProbe},
     {"fence", 0, 0},
     {"hedged", 2, kFlagPayloadChecked},
+    {"puts", 1, kFlagPayloadChecked, kFlagPayloadChecked},
+    {"messages", 1, kFlagPayloadChecked, kFlagPayloadChecked},
 };
 constexpr size_t kTypeCount = sizeof(kTraits) / sizeof(kTraits[0]);
 
@@ -78,6 +81,7 @@ FrameFault DecodeFrame(absl::Span<const std::byte> bytes, Frame* frame, size_t* 
   frame->type = static_cast<FrameType>(type);
   frame->flags = LoadLittleEndian<uint8_t>(from + 1);
   if ((frame->flags & ~traits.flags_allowed) != 0) return FrameFault::kViolation;
+  if ((frame->flags & traits.flags_required) != traits.flags_required) return FrameFault::kViolation;
   frame->sequence = LoadLittleEndian<uint32_t>(from + 8);
   frame->acknowledged = LoadLittleEndian<uint32_t>(from + 12);
   frame->payload_checksum = LoadLittleEndian<uint64_t>(from + 16);
@@ -98,6 +102,10 @@ absl::Status DescribeViolation(absl::Span<const std::byte> bytes) {
   if (header_bytes != kFrameCommonBytes + 8 * size_t{traits.words}) {
     return absl::InternalError(absl::StrCat(traits.name, " frame: header_bytes ", header_bytes, " should be ",
                                             kFrameCommonBytes + 8 * size_t{traits.words}));
+  }
+  if ((flags & ~traits.flags_allowed) == 0) {
+    return absl::InternalError(absl::StrCat(traits.name, " frame: flags ", flags, " lacks bits of ",
+                                            static_cast<unsigned>(traits.flags_required)));
   }
   return absl::InternalError(absl::StrCat(traits.name, " frame: flags ", flags, " has bits outside ",
                                           static_cast<unsigned>(traits.flags_allowed)));

@@ -42,6 +42,9 @@ enum class FrameType : uint8_t {
   kFence = 12,  // nothing: when it is acknowledged, what was posted before it has arrived or is lost
   // payload follows: a whole message with (tag), of which another copy comes by another rail under the same (number)
   kHedged = 13,
+  // Sequenced, and only to a peer whose hello says that it takes them. Always checked: entries say where things go.
+  kPuts = 14,      // payload follows: (count) puts, as lib/wire/pack.h has them
+  kMessages = 15,  // payload follows: (count) whole messages, likewise
 };
 
 enum FrameFlag : uint8_t {
@@ -98,6 +101,9 @@ struct Frame {
     struct {
       uint64_t code;
     } close;
+    struct {
+      uint64_t count;
+    } pack;
     struct {
       uint64_t credit, resend;
     } ack;

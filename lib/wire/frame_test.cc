@@ -6,20 +6,22 @@
 #include "gtest/gtest.h"
 #include "lib/wire/bytes.h"
 #include "lib/wire/checksum.h"
+#include "lib/wire/pack.h"
 
 namespace mcp::internal {
 namespace {
 
 using ::testing::HasSubstr;
 
-constexpr FrameType kAllTypes[] = {FrameType::kPut,     FrameType::kTile,  FrameType::kEager,  FrameType::kRequest,
-                                   FrameType::kGrant,   FrameType::kGet,   FrameType::kRevoke, FrameType::kWithdraw,
-                                   FrameType::kAbandon, FrameType::kClose, FrameType::kAck,    FrameType::kFence,
-                                   FrameType::kHedged};
+constexpr FrameType kAllTypes[] = {FrameType::kPut,     FrameType::kTile,  FrameType::kEager,   FrameType::kRequest,
+                                   FrameType::kGrant,   FrameType::kGet,   FrameType::kRevoke,  FrameType::kWithdraw,
+                                   FrameType::kAbandon, FrameType::kClose, FrameType::kAck,     FrameType::kFence,
+                                   FrameType::kHedged,  FrameType::kPuts,  FrameType::kMessages};
 
 Frame Example(FrameType type) {
   Frame frame;
   frame.type = type;
+  if (IsPack(type)) frame.flags = kFlagPayloadChecked;
   frame.sequence = 0xfffffffe;
   frame.acknowledged = 17;
   frame.payload_checksum = 0x0123456789abcdef;
@@ -113,6 +115,17 @@ TEST(Frame, IntactNonsenseIsAViolationThatNamesFieldAndValue) {
     size_t header_bytes = 0;
     EXPECT_EQ(DecodeFrame(bytes, &frame, &header_bytes), FrameFault::kViolation) << violation.message;
     EXPECT_THAT(std::string(DescribeViolation(bytes).message()), HasSubstr(violation.message));
+  }
+}
+
+TEST(Frame, PacksAreAlwaysChecked) {
+  for (const FrameType type : {FrameType::kPuts, FrameType::kMessages}) {
+    Frame frame = Example(type);
+    frame.flags = 0;
+    const std::vector<std::byte> bytes = Encoded(frame);
+    size_t header_bytes = 0;
+    EXPECT_EQ(DecodeFrame(bytes, &frame, &header_bytes), FrameFault::kViolation);
+    EXPECT_THAT(std::string(DescribeViolation(bytes).message()), HasSubstr("frame: flags 0 lacks bits of 1"));
   }
 }
 

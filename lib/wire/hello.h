@@ -29,6 +29,12 @@ enum HelloFeature : uint64_t {
   kFeatureHedge = 4,  // the sender takes kHedged frames
 };
 
+// What the sender of a hello takes beyond what it must. Nothing depends on the other side's knowing the bit: one that
+// it does not know is ignored.
+enum HelloAbility : uint64_t {
+  kAbilityPacks = 1,  // frames of many small operations
+};
+
 struct Hello {
   uint64_t features = 0;
   uint64_t engine_id = 0;      // random, of the sender's engine
@@ -39,6 +45,7 @@ struct Hello {
   uint32_t peer_timeout_ms = 0;
   uint32_t outstanding_max = 0;     // operations that the sender may have in flight
   uint64_t eager_credit_bytes = 0;  // that the sender of this Hello can hold unmatched
+  uint64_t abilities = 0;
 };
 
 std::array<std::byte, kHelloBytes> EncodeHello(const Hello& hello);

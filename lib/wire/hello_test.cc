@@ -21,6 +21,7 @@ Hello Example() {
   hello.peer_timeout_ms = 5000;
   hello.outstanding_max = 16384;
   hello.eager_credit_bytes = 4 << 20;
+  hello.abilities = kAbilityPacks;
   return hello;
 }
 
@@ -47,6 +48,7 @@ TEST(Hello, ComesBackAsItWas) {
   EXPECT_EQ(hello->peer_timeout_ms, Example().peer_timeout_ms);
   EXPECT_EQ(hello->outstanding_max, Example().outstanding_max);
   EXPECT_EQ(hello->eager_credit_bytes, Example().eager_credit_bytes);
+  EXPECT_EQ(hello->abilities, Example().abilities);
 }
 
 TEST(Hello, RefusalsNameFieldAndValue) {
@@ -57,6 +59,12 @@ TEST(Hello, RefusalsNameFieldAndValue) {
   EXPECT_THAT(Refusal(Changed(32, 2)), HasSubstr("rail 2 of 2"));
   EXPECT_THAT(Refusal(Changed(34, 0)), HasSubstr("rails 0"));
   EXPECT_THAT(Refusal(Changed(34, 9)), HasSubstr("rails 9"));
+}
+
+TEST(Hello, UnknownAbilitiesAreNoReasonNotToTalk) {
+  const absl::StatusOr<Hello> hello = DecodeHello(Changed(63, 0x80));
+  ASSERT_TRUE(hello.ok()) << hello.status();
+  EXPECT_NE(hello->abilities & kAbilityPacks, 0u);
 }
 
 TEST(Hello, DamageAndEveryTruncationAreRefused) {

@@ -48,6 +48,45 @@ TEST_P(SessionData, PutsEverySize) {
   }
 }
 
+// Small ones that wait together share frames. Each is placed, matched and completed as if it had been alone, whatever
+// lies between them.
+TEST_P(SessionData, SmallOnesInBursts) {
+  constexpr uint64_t kCount = 400;
+  constexpr uint64_t kSlot = 1300;  // some larger than what shares a frame
+  Memory& near = NewMemory(client_engine(), kCount * kSlot);
+  Memory& far = NewMemory(server_engine(), 2 * kCount * kSlot);
+  const RemoteRegion remote = Export(far);
+  const auto size = [](uint64_t i) { return i % 7 == 0 ? i % 5 * (kSlot / 4) : i % 100; };
+  std::fill(far.bytes.begin(), far.bytes.end(), kUntouched);
+  std::vector<Operations::Index> started;
+  std::vector<Operations::Index> received;
+  for (uint64_t i = 0; i < kCount; ++i) {
+    near.Fill(i * kSlot, size(i), i);
+    received.push_back(ops().Receive(server(), 9, far.Part((kCount + i) * kSlot, kSlot)));
+  }
+  for (uint64_t i = 0; i < kCount; ++i) {
+    const Slice local = near.Part(i * kSlot, size(i));
+    started.push_back(StartPatiently([&] { return ops().Put(client(), local, remote, i * kSlot); }));
+    if (i % 3 != 0) continue;
+    started.push_back(StartPatiently([&] { return ops().Send(client(), 9, local); }));
+  }
+  ASSERT_TRUE(Drive([&] {
+    return std::all_of(started.begin(), started.end(), [&](Operations::Index index) { return ops().done(index); });
+  }));
+  for (const Operations::Index index : started) EXPECT_TRUE(ops().status(index).ok()) << ops().status(index);
+  uint64_t messages = 0;
+  for (uint64_t i = 0; i < kCount; ++i) {
+    SCOPED_TRACE(i);
+    EXPECT_EQ(far.Mismatch(i * kSlot, size(i), i), "");
+    EXPECT_EQ(ValueMismatch(far.Bytes(i * kSlot + size(i), kSlot - size(i)), kUntouched), "");
+    if (i % 3 != 0) continue;
+    const Operations::Index receive = received[messages];
+    ASSERT_TRUE(Finish(receive));
+    EXPECT_EQ(ops().at(receive).result.bytes, size(i));
+    EXPECT_EQ(far.Mismatch((kCount + messages++) * kSlot, size(i), i), "");
+  }
+}
+
 TEST_P(SessionData, GetsEverySize) {
   Memory& target = NewMemory(client_engine(), kLargest + 2 * kAround);
   Memory& source = NewMemory(server_engine(), kLargest + 1);

@@ -19,6 +19,7 @@
 #include "lib/wire/checksum.h"
 #include "lib/wire/frame.h"
 #include "lib/wire/hello.h"
+#include "lib/wire/pack.h"
 #include "transports/loopback/loopback_network.h"
 
 namespace mcp::internal {
@@ -220,6 +221,7 @@ class Peer {
     hello.rails = 2;
     hello.outstanding_max = 8;
     hello.eager_credit_bytes = 1 << 20;
+    hello.abilities = kAbilityPacks;
     const auto connection =
         transport_->Connect("loopback:fuzz", 0, EncodeHello(hello), &rails_[rail], ~uint64_t{0} >> 1);
     if (connection.ok()) rails_[rail].connection = *connection;
@@ -238,12 +240,14 @@ class Peer {
     Rail& rail = rails_[how & 1];
     if (!rail.up) return;
     Frame frame;
-    frame.type = static_cast<FrameType>(1 + script->Byte() % 13);
+    frame.type = static_cast<FrameType>(1 + script->Byte() % 15);
     frame.flags = (how & 2) != 0 ? script->Byte() : 0;
     frame.sequence = (how & 4) != 0 ? static_cast<uint32_t>(Value(script, exported_key)) : rail.sequence;
     frame.acknowledged = (how & 8) != 0 ? static_cast<uint32_t>(Value(script, exported_key)) : rail.heard;
     frame.payload_bytes = Value(script, exported_key);
     for (uint64_t& word : frame.words) word = Value(script, exported_key);
+    std::vector<std::byte> pack;
+    if (IsPack(frame.type)) pack = Pack(script, exported_key, &frame);
     const uint64_t follows = (how & 16) != 0 ? script->Byte() : std::min<uint64_t>(frame.payload_bytes, 8192);
     std::byte header[kFrameHeaderBytesMax];
     WorkRequest work;
@@ -252,15 +256,15 @@ class Peer {
     if ((how & 32) != 0) header[script->Byte() % work.header_bytes] ^= std::byte{script->Byte()};
     if ((how & 64) != 0) Seal(header, work.header_bytes);
     work.connection = rail.connection;
-    work.payload = memory_.data();
-    work.payload_bytes = follows;
+    work.payload = pack.empty() ? memory_.data() : pack.data();
+    work.payload_bytes = pack.empty() ? follows : pack.size();
     const bool write = frame.type == FrameType::kTile ? (how & 128) == 0 : (how & 128) != 0;
     if (write) {
       work.kind = WorkRequest::Kind::kWrite;
       work.key = frame.put.key;
       work.offset = frame.put.offset;
     } else if (frame.type != FrameType::kPut && frame.type != FrameType::kEager && frame.type != FrameType::kHedged &&
-               frame.type != FrameType::kClose) {
+               frame.type != FrameType::kClose && !IsPack(frame.type)) {
       work.payload_bytes = 0;
     }
     if (transport_->Post({&work, 1}) == 1 && IsSequenced(frame.type) && (how & 4) == 0) ++rail.sequence;
@@ -280,6 +284,28 @@ class Peer {
     uint32_t sequence = 0;
     uint32_t heard = 0;
   };
+
+  // A few entries, perhaps cut short, with the fields and lengths that the script likes. Sealed, so that they are read.
+  std::vector<std::byte> Pack(Script* script, uint64_t exported_key, Frame* frame) {
+    const uint8_t shape = script->Byte();
+    const uint64_t entries = shape % 4;
+    const uint64_t payload_bytes = 64;
+    std::vector<std::byte> pack(entries * (PackEntryBytes(frame->type) + payload_bytes));
+    std::byte* end = pack.data();
+    for (uint64_t i = 0; i < entries; ++i) {
+      std::byte* const lengths_end = end + PackEntryBytes(frame->type);
+      const uint64_t word0 = Value(script, exported_key);
+      const uint64_t word1 = Value(script, exported_key);
+      end = EncodePackEntry(frame->type, {{word0, word1}, memory_.data(), payload_bytes}, end);
+      if ((shape & 16) != 0) StoreLittleEndian<uint64_t>(lengths_end - 8, Value(script, exported_key));
+    }
+    if ((shape & 32) != 0) pack.resize(std::min<size_t>(pack.size(), script->Byte()));
+    if ((shape & 64) == 0) frame->pack.count = entries;
+    frame->flags |= kFlagPayloadChecked;
+    frame->payload_bytes = pack.size();
+    frame->payload_checksum = Checksum(pack.data(), pack.size());
+    return pack;
+  }
 
   static void Seal(std::byte* header, size_t bytes) {
     StoreLittleEndian<uint32_t>(header + 4, 0);

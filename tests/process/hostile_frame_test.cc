@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "lib/wire/bytes.h"
 #include "lib/wire/checksum.h"
+#include "lib/wire/pack.h"
 #include "tests/process/hostile_fixture.h"
 #include "tests/process/sanitizer.h"
 
@@ -60,6 +61,23 @@ void SendPut(Stage& stage, uint64_t key, uint64_t offset, uint64_t size) {
 void SendTile(Stage& stage, uint64_t key, uint64_t offset, uint64_t length) {
   stage.peer.Write(key, offset, length, MakeFrame(FrameType::kTile, length, key, offset),
                    stage.Bytes(std::min<uint64_t>(length, 1000)));
+}
+
+// Two entries of 64 bytes: a good one at the start of the exported memory, or of any tag, then one of these words.
+std::vector<std::byte> Packed(const Stage& stage, FrameType type, uint64_t word0, uint64_t word1) {
+  const std::vector<std::byte> payload = stage.Bytes(64);
+  const uint64_t first_word = type == FrameType::kPuts ? stage.test.key() : word0;
+  std::vector<std::byte> pack(2 * (PackEntryBytes(type) + payload.size()));
+  std::byte* const end = EncodePackEntry(type, {{first_word, 0}, payload.data(), payload.size()}, pack.data());
+  EncodePackEntry(type, {{word0, word1}, payload.data(), payload.size()}, end);
+  return pack;
+}
+
+void SendPack(Stage& stage, FrameType type, uint64_t count, const std::vector<std::byte>& pack) {
+  Frame frame = MakeFrame(type, pack.size(), count);
+  frame.flags = kFlagPayloadChecked;
+  frame.payload_checksum = Checksum(pack.data(), pack.size());
+  stage.peer.Send(frame, pack);
 }
 
 void SendTcpPrefix(Stage& stage, uint64_t prefix) {
@@ -208,6 +226,54 @@ const std::vector<Attack>& Attacks() {
                   {"grant_unknown",
                    {"grant frame: transfer 12345 was never announced"},
                    [](Stage& s) { s.peer.Send(MakeFrame(FrameType::kGrant, 0, 12345, 1, 64)); }},
+                  {"packed_put_key_garbage",
+                   {"key 0xdeadbeef0badcafe names no memory"},
+                   [](Stage& s) { SendPack(s, FrameType::kPuts, 2, Packed(s, FrameType::kPuts, kGarbageKey, 0)); }},
+                  {"packed_put_offset",
+                   {"offset 10001 + length 64 exceeds the 10000 bytes"},
+                   [](Stage& s) {
+                     SendPack(s, FrameType::kPuts, 2, Packed(s, FrameType::kPuts, s.test.key(), kGuardedBytes + 1));
+                   }},
+                  {"packed_put_read_only",
+                   {"does not allow remote writes"},
+                   [](Stage& s) {
+                     SendPack(s, FrameType::kPuts, 2, Packed(s, FrameType::kPuts, s.test.read_only_key(), 0));
+                   }},
+                  {"packed_put_length",
+                   {"puts frame: entry 1 of count 2 exceeds the 64 bytes that are left of payload_bytes 176"},
+                   [](Stage& s) {
+                     std::vector<std::byte> pack = Packed(s, FrameType::kPuts, s.test.key(), 0);
+                     StoreLittleEndian<uint64_t>(pack.data() + 88 + 16, kHuge);
+                     SendPack(s, FrameType::kPuts, 2, pack);
+                   }},
+                  {"packed_puts_fewer_than_counted",
+                   {"puts frame: entry 2 of count 18446744073709551615 exceeds the 0 bytes"},
+                   [](Stage& s) { SendPack(s, FrameType::kPuts, kHuge, Packed(s, FrameType::kPuts, s.test.key(), 0)); }},
+                  {"packed_puts_more_than_counted",
+                   {"puts frame: 88 bytes behind the last of count 1 entries"},
+                   [](Stage& s) { SendPack(s, FrameType::kPuts, 1, Packed(s, FrameType::kPuts, s.test.key(), 0)); }},
+                  {"packed_messages_fewer_than_counted",
+                   {"messages frame: entry 2 of count 3 exceeds the 0 bytes"},
+                   [](Stage& s) { SendPack(s, FrameType::kMessages, 3, Packed(s, FrameType::kMessages, 3, 0)); }},
+                  {"packed_messages_more_than_counted",
+                   {"messages frame: 80 bytes behind the last of count 1 entries"},
+                   [](Stage& s) { SendPack(s, FrameType::kMessages, 1, Packed(s, FrameType::kMessages, 3, 0)); }},
+                  {"packed_message_cut_short",
+                   {"messages frame: entry 1 of count 2 exceeds the 7 bytes"},
+                   [](Stage& s) {
+                     std::vector<std::byte> pack = Packed(s, FrameType::kMessages, 3, 0);
+                     pack.resize(80 + 7);
+                     SendPack(s, FrameType::kMessages, 2, pack);
+                   }},
+                  {"packed_messages_beyond_credit",
+                   {"unmatched messages of", "exceed the credit of 4194304"},
+                   [](Stage& s) {
+                     const std::vector<std::byte> pack = Packed(s, FrameType::kMessages, 3, 0);
+                     for (int i = 0; i < (4 << 20) / 256 + 1; ++i) SendPack(s, FrameType::kMessages, 2, pack);
+                   }},
+                  {"pack_unchecked",
+                   {"puts frame: flags 0 lacks bits of 1"},
+                   [](Stage& s) { s.peer.SendHeader(SealedHeader(MakeFrame(FrameType::kPuts, 0, 0)), {}); }},
                   {"credit_beyond_spent",
                    {"ack frame: credit 5000 is beyond 0 spent"},
                    [](Stage& s) {
