@@ -1,7 +1,6 @@
 #include "lib/session/path_choice.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "lib/base/assert.h"
 #include "lib/session/lane_context.h"
@@ -63,8 +62,6 @@ void PathChoice::Count(const TransferChoice& choice, uint64_t bytes) {
 }
 
 void PathChoice::Complete(const TransferChoice& choice, uint64_t bytes, uint64_t retransmits, int64_t now_ns) {
-  const uint64_t sent_again = retransmits - std::exchange(retransmits_seen_, retransmits);
-  lossy_ = static_cast<uint16_t>(lossy_ << 1 | (sent_again > 0 ? 1 : 0));
   if (peer_ == kRefused) return Abandon(bytes);
   Advisor& advisor = context_->advisor();
   Sample sample;
@@ -74,7 +71,8 @@ void PathChoice::Complete(const TransferChoice& choice, uint64_t bytes, uint64_t
   sample.bytes = bytes;
   const double ns_per_byte = advisor.EstimatorOf(peer_, choice.alternative).ns_per_byte();
   sample.latency_ns = sampler_.Complete(choice.mark, bytes, ns_per_byte, now_ns);
-  sample.retransmits = static_cast<uint32_t>(std::min<uint64_t>(sent_again, UINT32_MAX));
+  sample.retransmits = static_cast<uint32_t>(std::min<uint64_t>(retransmits - retransmits_seen_, UINT32_MAX));
+  retransmits_seen_ = retransmits;
   advisor.Observe(sample, now_ns);
 }
 

@@ -11,7 +11,6 @@
 
 #include <array>
 #include <atomic>
-#include <bit>
 #include <cstdint>
 
 #include "lib/context/advisor.h"
@@ -53,8 +52,6 @@ class PathChoice {
   TransferChoice Choose(uint64_t bytes, int64_t now_ns);
   // `retransmits`: what the rails have counted since the session began.
   void Complete(const TransferChoice& choice, uint64_t bytes, uint64_t retransmits, int64_t now_ns);
-  // Of the last transfers some lost packets on their way.
-  bool loses() const { return std::popcount(lossy_) >= kLossyMin; }
   // It failed or was cancelled: no sample. A probe's is not waited for for ever.
   void Abandon(uint64_t bytes) { sampler_.Abandon(bytes); }
   // The session ends: whatever it still sends goes by bulk.
@@ -64,8 +61,6 @@ class PathChoice {
 
  private:
   static constexpr uint32_t kNoPeer = ~uint32_t{0};
-  // Of the transfers that lossy_ remembers: one alone may have been an accident.
-  static constexpr int kLossyMin = 2;
   static constexpr uint32_t kRefused = kNoPeer - 1;  // the table of peers is full
 
   void Count(const TransferChoice& choice, uint64_t bytes);
@@ -74,7 +69,6 @@ class PathChoice {
   uint32_t peer_ = kNoPeer;
   Sampler sampler_;
   uint64_t retransmits_seen_ = 0;
-  uint16_t lossy_ = 0;  // of the last transfers those in which something was sent again, the latest in bit 0
   std::array<uint8_t, kSizeClasses> last_;  // alternative in use, by size
   std::atomic<uint64_t> bulk_{0};
   std::atomic<uint64_t> stream_{0};

@@ -228,7 +228,6 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // Messages that were matched, on the home lane.
   void StartMatched(Operation* operation);
   void StartStream(const Part& whole);
-  StreamShape ShapeFor(uint64_t length);
   Rail* RailWithRoom(const Stream& stream);
   void PumpStream(Stream* stream);
   void OnChunkDone(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes);

@@ -25,11 +25,10 @@ void SessionImpl::StartMatched(Operation* operation) {
 
 void SessionImpl::StartStream(const Part& whole) {
   Stream* stream = home_lane_.streams().Get();
-  stream->shape = ShapeFor(whole.length);
   const TransferPlan plan{.transfer = whole.transfer->id,
                           .bytes = whole.length,
-                          .chunk_bytes = stream->shape.chunk_bytes,
-                          .window = stream->shape.chunks_per_rail * rail_count_,
+                          .chunk_bytes = kStreamChunkBytes,
+                          .window = kStreamChunksPerRail * rail_count_,
                           .retry_ns = kProbeAfterNs};  // which the rail does
   stream->sender.Begin(plan, plan.chunks());
   stream->transfer = whole.transfer;
@@ -45,11 +44,6 @@ void SessionImpl::StartStream(const Part& whole) {
   PumpStream(stream);
 }
 
-StreamShape SessionImpl::ShapeFor(uint64_t length) {
-  const bool fits = length <= uint64_t{kLossyStreamShape.chunk_bytes} * kChunksMax;
-  return fits && PlacesRemotely(home()) && choice_.loses() ? kLossyStreamShape : kStreamShape;
-}
-
 // The rail with the least of this stream in flight; null when all have their share.
 Rail* SessionImpl::RailWithRoom(const Stream& stream) {
   uint32_t best = stream.first_rail;
@@ -57,7 +51,7 @@ Rail* SessionImpl::RailWithRoom(const Stream& stream) {
     const uint32_t rail = (stream.first_rail + i) % rail_count_;
     if (stream.in_flight[rail] < stream.in_flight[best]) best = rail;
   }
-  return stream.in_flight[best] >= stream.shape.chunks_per_rail ? nullptr : rails_[best].get();
+  return stream.in_flight[best] >= kStreamChunksPerRail ? nullptr : rails_[best].get();
 }
 
 void SessionImpl::PumpStream(Stream* stream) {
@@ -89,7 +83,7 @@ void SessionImpl::OnChunkDone(Rail& rail, Transfer* transfer, uint64_t offset, u
   if (const int failed = transfer->failed.load(std::memory_order_acquire); failed != 0) {
     StopStream(stream, static_cast<absl::StatusCode>(failed));
   } else {
-    stream->sender.OnArrived(static_cast<uint32_t>(offset / stream->shape.chunk_bytes), home_lane_.now_ns());
+    stream->sender.OnArrived(static_cast<uint32_t>(offset / kStreamChunkBytes), home_lane_.now_ns());
   }
   if (!stream->pumping) PumpStream(stream);
 }

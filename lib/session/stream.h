@@ -17,25 +17,17 @@
 
 namespace mcp::internal {
 
-// How a message is cut, and how much of it is on each rail at once.
-struct StreamShape {
-  uint32_t chunk_bytes;
-  uint32_t chunks_per_rail;
-};
-// What the path holds at 100 Gb/s for 80 us. More would be dealt out beforehand, and leave nothing to decide by what
-// the rails have done.
-inline constexpr StreamShape kStreamShape{256 << 10, 4};
-// Where a device goes back to what was lost and sends everything from there on again (RoCE), a loss costs what is on
-// its way: so there is little of it.
-inline constexpr StreamShape kLossyStreamShape{64 << 10, 2};
+// Of a stream's chunks on one rail: what the path holds at 100 Gb/s for 80 us. More would be dealt out beforehand, and
+// leave nothing to decide by what the rails have done.
+inline constexpr uint32_t kStreamChunkBytes = 256 << 10;
+inline constexpr uint32_t kStreamChunksPerRail = 4;
 // Shorter messages are not worth a decision: they go whole, by one rail.
-inline constexpr uint64_t kStreamBytesMin = 2 * kStreamShape.chunk_bytes;
-inline constexpr uint64_t kStreamBytesMax = uint64_t{kStreamShape.chunk_bytes} * kChunksMax;
+inline constexpr uint64_t kStreamBytesMin = 2 * kStreamChunkBytes;
+inline constexpr uint64_t kStreamBytesMax = uint64_t{kStreamChunkBytes} * kChunksMax;
 
 struct Stream {
   Stream* next = nullptr;  // in the pool
   Transfer* transfer = nullptr;
-  StreamShape shape = kStreamShape;
   StreamSender sender;
   const std::byte* local = nullptr;
   uint64_t key = 0;
