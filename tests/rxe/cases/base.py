@@ -109,9 +109,9 @@ class Perf(Case):
             [Setting.mcp_perf, address or self.server_machine.address, '--transport', Setting.transport, '--json', '-',
              *options], limit_s=200)
 
-    def start_transfer(self, test='put_bw', duration_s=60):
+    def start_transfer(self, test='put_bw', duration_s=60, size='64K'):
         """A client in the middle of a transfer that would go on for so long."""
-        client = self.start_client('-t', test, '-s', '64K', '-D', str(duration_s), '--quiet')
+        client = self.start_client('-t', test, '-s', size, '-D', str(duration_s), '--quiet')
         self.addCleanup(self.end, client)
         before = self.moved_bytes()
         deadline = time.monotonic() + GONE_S

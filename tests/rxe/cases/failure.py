@@ -89,14 +89,21 @@ class Failure(Perf):
                 self.assertGreater(self.lost_midway(test, share), 0)
         self.assert_bounded(self.start_client('-t', 'put_bw', '-s', '64K', *BRIEF), {0, 1, NO_PATH})
 
-    def lost_midway(self, test, share):
+    def test_two_large_messages_outlast_losses(self):
+        """Each of them loses packets again and again, and gets on all the same."""
+        self.start_server()
+        self.lose_on_both('0%')
+        self.addCleanup(self.lose_on_both, '0%')
+        self.assertGreater(self.lost_midway('send_bw', '1%', '2M', {0}), 0)
+
+    def lost_midway(self, test, share, size='64K', statuses=frozenset({0, 1})):
         """How many packets a transfer lost. A starved guest may be done before the losses begin: then a longer one."""
         for duration_s in LOSSY_S:
             self.lose_on_both('0%')
-            client = self.start_transfer(test, duration_s)
+            client = self.start_transfer(test, duration_s, size)
             before = self.lost_on_both()
             self.lose_on_both(share)
-            self.assert_bounded(client)
+            self.assert_bounded(client, statuses)
             if lost := self.lost_on_both() - before:
                 return lost
         return 0
