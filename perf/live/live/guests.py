@@ -55,7 +55,7 @@ class Guests:
               Phase('1 % lost', f'loss 1% {FAST}', 40, 2 * MIB, lossy=True),
               Phase('delay with jitter', f'delay 4ms 2ms {FAST}', 30, 2 * MIB),
               Phase('clean again', f'loss 0% {FAST}', 30, 2 * MIB))
-    FIRST_PART = FirstPart('rate 40mbit', '40 Mb/s', 16 * MIB)
+    FIRST_PART = FirstPart('rate 150mbit', '150 Mb/s', 16 * MIB)
 
     def __init__(self, program, kernel):
         self._program, self._kernel = program, kernel
