@@ -30,6 +30,7 @@ std::array<std::byte, kHelloBytes> EncodeHello(const Hello& hello) {
   StoreLittleEndian<uint32_t>(to + 40, hello.peer_timeout_ms);
   StoreLittleEndian<uint32_t>(to + 44, hello.outstanding_max);
   StoreLittleEndian<uint64_t>(to + 48, hello.eager_credit_bytes);
+  StoreLittleEndian<uint32_t>(to + 56, hello.acknowledged);
   StoreLittleEndian<uint64_t>(to + kChecksumOffset, Checksum(to, kChecksumOffset));
   return bytes;
 }
@@ -59,6 +60,7 @@ absl::StatusOr<Hello> DecodeHello(absl::Span<const std::byte> bytes) {
   hello.peer_timeout_ms = LoadLittleEndian<uint32_t>(from + 40);
   hello.outstanding_max = LoadLittleEndian<uint32_t>(from + 44);
   hello.eager_credit_bytes = LoadLittleEndian<uint64_t>(from + 48);
+  hello.acknowledged = LoadLittleEndian<uint32_t>(from + 56);
   if ((hello.features & ~kFeaturesKnown) != 0) {
     return Invalid(
         absl::StrFormat("features 0x%x has bits that version %d does not know", hello.features, kHelloVersion));

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace mcp::internal {
@@ -39,7 +40,12 @@ struct Hello {
   uint32_t peer_timeout_ms = 0;
   uint32_t outstanding_max = 0;     // operations that the sender may have in flight
   uint64_t eager_credit_bytes = 0;  // that the sender of this Hello can hold unmatched
+  // Of a reconnection: the sender has taken everything before this sequence of the rail's, and nothing after it.
+  uint32_t acknowledged = 0;
 };
+
+// Found in a refusal of a reconnection that no later one will fare better than.
+inline constexpr absl::string_view kRefusalNoSuchSession = "session_token names no session of this engine";
 
 std::array<std::byte, kHelloBytes> EncodeHello(const Hello& hello);
 // kInvalidArgument naming the field and value.

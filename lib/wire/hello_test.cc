@@ -21,6 +21,7 @@ Hello Example() {
   hello.peer_timeout_ms = 5000;
   hello.outstanding_max = 16384;
   hello.eager_credit_bytes = 4 << 20;
+  hello.acknowledged = 0xfffffff0;
   return hello;
 }
 
@@ -47,6 +48,7 @@ TEST(Hello, ComesBackAsItWas) {
   EXPECT_EQ(hello->peer_timeout_ms, Example().peer_timeout_ms);
   EXPECT_EQ(hello->outstanding_max, Example().outstanding_max);
   EXPECT_EQ(hello->eager_credit_bytes, Example().eager_credit_bytes);
+  EXPECT_EQ(hello->acknowledged, Example().acknowledged);
 }
 
 TEST(Hello, RefusalsNameFieldAndValue) {

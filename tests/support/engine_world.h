@@ -71,6 +71,7 @@ class EngineWorld {
   struct Member {
     std::unique_ptr<TransportProvider> provider;
     std::unique_ptr<Engine> engine;
+    std::vector<Listener> listeners;  // of the sessions that it accepted: without one, no lost rail comes back
     bool caller_driven = false;
   };
 
