@@ -47,11 +47,14 @@ inline constexpr int64_t kProbeAfterNs = 200'000'000;
 inline constexpr int64_t kDeadlineTickNs = 5'000'000;
 // The transport is asked this often what it knows of the path: off the data path, since it may take a system call.
 inline constexpr int64_t kPathEveryNs = 100'000'000;
-// A lost connection is made anew at once; where that fails, or connections do not last, after a pause that doubles up to
-// the longest one, less a random part of up to half. A connection that lasts takes a doubling back for each kBackoffDecayNs.
+// A lost connection is made anew at once; where that fails, or connections get nothing done, after a pause that doubles
+// up to the longest one, less a random part of up to half. A connection that got something done takes a doubling back,
+// and another one for each kBackoffDecayNs that it stood.
 inline constexpr int64_t kBackoffNsMin = 5'000'000;
 inline constexpr int64_t kBackoffNsMax = 100'000'000;
 inline constexpr int64_t kBackoffDecayNs = 100'000'000;
+// Connections in a row that may get nothing done, as far as this side sees; by then some two seconds have passed.
+inline constexpr uint32_t kFruitlessConnectionsMax = 32;
 // One attempt, where the time that is left for recovery is not less: a path that swallows it may be tried again.
 inline constexpr int64_t kReconnectAttemptNs = 1'000'000'000;
 // Times that one frame is sent again because its payload arrived damaged.
@@ -279,7 +282,8 @@ class Rail {
   uint32_t backoff_level_ = 0;
   uint32_t reconnections_ = 0;
   int64_t up_since_ns_ = 0;
-  int64_t lost_ns_ = 0;  // when the first of the connections was lost that got nothing done
+  uint32_t fruitless_ = 0;  // connections
+  int64_t lost_ns_ = 0;
   int64_t retry_ns_ = 0;
   uint64_t progress_when_up_ = 0;
   uint64_t path_retransmits_before_ = 0;  // of the connections that were lost

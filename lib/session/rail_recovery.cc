@@ -57,16 +57,17 @@ void Rail::Drop(absl::Status why) {
 void Rail::OnLost(const absl::Status& why) {
   const int64_t now = lane_.now_ns();
   SetUp(false);
-  if (!session_.MayRecover(why)) return GoDown(why);
   const int64_t lasted_ns = now - up_since_ns_;
-  // Connections that get nothing done are one loss: the session does not wait for them for ever.
-  if (lost_ns_ == 0 || Progress() != progress_when_up_ || lasted_ns >= kBackoffDecayNs) lost_ns_ = now;
-  if (lasted_ns >= kBackoffDecayNs) {
-    backoff_level_ -= std::min<uint32_t>(backoff_level_, static_cast<uint32_t>(lasted_ns / kBackoffDecayNs));
-  } else if (reconnections_ > 0) {
+  if (Progress() != progress_when_up_ || lasted_ns >= kBackoffDecayNs) {
+    fruitless_ = 0;
+    backoff_level_ -= static_cast<uint32_t>(std::min<int64_t>(backoff_level_, 1 + lasted_ns / kBackoffDecayNs));
+  } else {
+    ++fruitless_;
     backoff_level_ = std::min(backoff_level_ + 1, kBackoffLevelMax);
   }
+  if (!session_.MayRecover(why) || fruitless_ > kFruitlessConnectionsMax) return GoDown(why);
   state_ = State::kAway;
+  lost_ns_ = now;
   lost_why_ = why;
   attempt_why_ = absl::OkStatus();
   ForgetConnection();

@@ -147,6 +147,12 @@ bool EngineWorld::Connect(Engine* client, Engine* server, const SessionOptions& 
   return met && ends->status.ok();
 }
 
+void EngineWorld::StopListening(Engine* server) {
+  for (Member& member : members_) {
+    if (member.engine.get() == server) member.listeners.clear();
+  }
+}
+
 size_t EngineWorld::ProgressAll() {
   size_t done = 0;
   for (Member& member : members_) {
