@@ -116,7 +116,7 @@ struct SessionStatistics {
   uint64_t retransmitted_tiles = 0;
   uint64_t checksum_failures = 0;
   uint64_t reconnections = 0;  // connections that were lost and made again
-  uint64_t memory_bytes = 0;  // user-space memory held by this session now
+  uint64_t memory_bytes = 0;   // user-space memory held by this session now
   // Messages of 512 KiB and more, by the protocol that was chosen for them (mcp/context.h).
   uint64_t bulk_transfers = 0;
   uint64_t stream_transfers = 0;

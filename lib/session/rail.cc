@@ -144,9 +144,9 @@ int64_t Rail::OnTick() {
 
 // With another rail the peer may still be heard: then it is this rail that is dead, and not the peer.
 void Rail::OnSilence() {
-  absl::Status why = absl::UnavailableError(absl::StrCat("no sign of life for ", silent_ns_ / kNsPerMs,
-                                                         " ms (peer_timeout is ", session_.peer_timeout_ns() / kNsPerMs,
-                                                         " ms)"));
+  absl::Status why =
+      absl::UnavailableError(absl::StrCat("no sign of life for ", silent_ns_ / kNsPerMs, " ms (peer_timeout is ",
+                                          session_.peer_timeout_ns() / kNsPerMs, " ms)"));
   if (session_.MayRecover(why) && session_.CountDownUnlessLast()) {
     up_.store(false, std::memory_order_release);  // it has been counted
     return Drop(std::move(why));

@@ -288,7 +288,7 @@ class Rail {
   uint64_t progress_when_up_ = 0;
   uint64_t path_retransmits_before_ = 0;  // of the connections that were lost
   absl::Status lost_why_;
-  absl::Status attempt_why_;  // of the last attempt that failed since
+  absl::Status attempt_why_;                    // of the last attempt that failed since
   std::unique_ptr<PendingConnection> offered_;  // by the peer, to be accepted once the old connection has closed
   Hello offered_hello_;
 

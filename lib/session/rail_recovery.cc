@@ -81,8 +81,8 @@ void Rail::OnLost(const absl::Status& why) {
   }
 }
 
-// What was posted comes back to be posted again. It waits in its lists, where no cancellation ends it: before the peer's
-// end has closed, too, what is on its way may still land there.
+// What was posted comes back to be posted again. It waits in its lists, where no cancellation ends it: before the
+// peer's end has closed, too, what is on its way may still land there.
 void Rail::ForgetConnection() {
   for (Operation* operation = sent_.front(); operation != nullptr; operation = operation->next) {
     operation->fenced = false;
@@ -116,11 +116,10 @@ int64_t Rail::TickAway() {
   const int64_t now = lane_.now_ns();
   const int64_t ends_ns = RecoveryEndsNs();
   if (now >= ends_ns) {
-    const std::string last =
-        attempt_why_.ok() ? "" : absl::StrCat(" (the last attempt: ", attempt_why_.message(), ")");
-    session_.Fail(session_.Error(absl::StatusCode::kUnavailable, *this,
-                                 absl::StrCat(lost_why_.message(), "; lost, and not back after ",
-                                              (now - lost_ns_) / kNsPerMs, " ms", last)));
+    const std::string last = attempt_why_.ok() ? "" : absl::StrCat(" (the last attempt: ", attempt_why_.message(), ")");
+    session_.Fail(session_.Error(
+        absl::StatusCode::kUnavailable, *this,
+        absl::StrCat(lost_why_.message(), "; lost, and not back after ", (now - lost_ns_) / kNsPerMs, " ms", last)));
     return now + session_.peer_timeout_ns();
   }
   if (state_ != State::kAway || !session_.connects()) return ends_ns;
@@ -132,8 +131,9 @@ void Rail::Reconnect() {
   ++generation_;
   const auto hello = EncodeHello(session_.MakeHello(*this));
   const int64_t deadline_ns = std::min(RecoveryEndsNs(), lane_.now_ns() + kReconnectAttemptNs);
+  // Each attempt by the next path: the one that was lost may not be there any more.
   absl::StatusOr<ConnectionId> connection =
-      lane_.transport().Connect(session_.address(), hello, this, deadline_ns);
+      lane_.transport().Connect(session_.address(), index_ + generation_, hello, this, deadline_ns);
   if (!connection.ok()) return OnAttemptFailed(connection.status());
   connection_ = *connection;
   state_ = State::kReconnecting;
@@ -157,8 +157,8 @@ void Rail::OnAttemptFailed(const absl::Status& status) {
 void Rail::OnReconnected(absl::Span<const std::byte> reply) {
   const absl::StatusOr<Hello> hello = DecodeHello(reply);
   absl::Status wrong = hello.status();
-  if (hello.ok() && (hello->generation != generation_ || hello->rail != index_ ||
-                     hello->session_token != session_.token())) {
+  if (hello.ok() &&
+      (hello->generation != generation_ || hello->rail != index_ || hello->session_token != session_.token())) {
     wrong = absl::InvalidArgumentError(absl::StrCat("handshake: the reply is for generation ", hello->generation,
                                                     " of rail ", hello->rail, ", asked was for ", generation_, " of ",
                                                     index_));
@@ -175,8 +175,8 @@ void Rail::OfferOnLane(const Hello& hello, std::unique_ptr<PendingConnection> pe
   }
   const uint32_t latest = offered_ != nullptr ? offered_hello_.generation : generation_;
   if (!SequenceBefore(latest, hello.generation)) {
-    return pending->Refuse(absl::StrCat("handshake: generation ", hello.generation, " of rail ", index_,
-                                        " is not after ", latest));
+    return pending->Refuse(
+        absl::StrCat("handshake: generation ", hello.generation, " of rail ", index_, " is not after ", latest));
   }
   if (session_.connects() || state_ == State::kIdle) {
     return pending->Refuse(absl::StrCat("handshake: rail ", index_, " is not the peer's to connect again"));
@@ -204,8 +204,8 @@ void Rail::TakeOffer() {
 void Rail::Resume(const Hello& hello) {
   SetUp(true);
   if (SequenceBefore(next_sequence_, hello.acknowledged)) {
-    return session_.FailViolation(*this, absl::StrCat("handshake: acknowledged ", hello.acknowledged, " is beyond ",
-                                                      next_sequence_, " sent"));
+    return session_.FailViolation(
+        *this, absl::StrCat("handshake: acknowledged ", hello.acknowledged, " is beyond ", next_sequence_, " sent"));
   }
   ++reconnections_;
   RailCounters::Add(counters_.reconnections, 1);
@@ -213,6 +213,7 @@ void Rail::Resume(const Hello& hello) {
   // First of all what the device is to do again, in its order: its places in the window were taken before.
   while (!pending_.empty()) one_sided_.PushBack(pending_.PopFront());
   std::swap(pending_, one_sided_);
+  has_deadlines_ = true;  // the next tick looks which there are
   // No other copy of these can be on its way any more.
   while (!fenced_.empty()) CompleteSent(fenced_.PopFront(), absl::OkStatus());
   Acknowledge(hello.acknowledged);

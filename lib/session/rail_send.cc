@@ -48,9 +48,7 @@ bool Rail::OwesAck() const {
   return unacknowledged_ > 0 || ack_urgent_ || reply_wanted_ || go_back_wanted_ || resend_wanted_ < damaged_count_;
 }
 
-bool Rail::wants_flush() const {
-  return state_ == State::kUp && (backlog_ || refused_ || replays_ > 0 || OwesAck());
-}
+bool Rail::wants_flush() const { return state_ == State::kUp && (backlog_ || refused_ || replays_ > 0 || OwesAck()); }
 
 void Rail::Flush(bool about_to_block) {
   PostPending();

@@ -286,9 +286,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   std::atomic<Phase> phase_{Phase::kOpening};
   std::atomic<bool> ended_{false};
   std::atomic<bool> peer_closed_{false};
-  std::atomic<bool> peer_left_{false};    // its session has ended: what closes now stays closed
-  std::atomic<uint32_t> rails_up_{0};     // in the lower half; above it, once none is, which one was the last
-  std::atomic<uint64_t> losses_{0};       // of rails
+  std::atomic<bool> peer_left_{false};  // its session has ended: what closes now stays closed
+  std::atomic<uint32_t> rails_up_{0};   // in the lower half; above it, once none is, which one was the last
+  std::atomic<uint64_t> losses_{0};     // of rails
   std::atomic<uint32_t> rails_connected_{0};
   std::atomic<uint32_t> rails_down_{0};
   std::atomic<uint32_t> rails_finished_{0};

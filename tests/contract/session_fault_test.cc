@@ -268,7 +268,7 @@ TEST_P(SessionMendsThreaded, UnderKills) {
   options.cancel_rate = 0.05;
   options.session.rails = GetParam().rails;
   options.session.checksum = GetParam().rails != 2 || GetParam().lanes != 0;  // unchecked, devices write by themselves
-  options.session.recovery_timeout = milliseconds(5000);                     // of a busy machine
+  options.session.recovery_timeout = milliseconds(5000);                      // of a busy machine
   Workload workload(&world, &operations, client, server, options);
   EXPECT_TRUE(workload.Run());
   EXPECT_GT(world.ledger()->count(FaultKind::kKill), 0u);

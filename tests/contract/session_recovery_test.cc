@@ -39,7 +39,8 @@ class SessionRecovery : public testing::Test {
     world_->ledger()->Stop();
     options.rails = rails;
     ASSERT_TRUE(world_->Connect(client_engine_, server_engine_, options, &ends_)) << ends_.status;
-    for (Engine* engine : {client_engine_, server_engine_}) memories_.push_back(std::make_unique<Memory>(engine, kBytes));
+    for (Engine* engine : {client_engine_, server_engine_})
+      memories_.push_back(std::make_unique<Memory>(engine, kBytes));
     near_ = memories_[0].get();
     far_ = memories_[1].get();
     remote_ = *far_->region.Export();
@@ -127,9 +128,8 @@ TEST_F(SessionRecovery, ATransferSurvivesTheLossOfAnyConnection) {
         // A moment may lie behind the last thing that is posted.
         const uint64_t killed = world_->ledger()->count(FaultKind::kKill);
         kills += killed;
-        ASSERT_TRUE(Drive([&] {
-          return Reconnections() == killed && ends_.server.Statistics().reconnections == killed;
-        }));
+        ASSERT_TRUE(
+            Drive([&] { return Reconnections() == killed && ends_.server.Statistics().reconnections == killed; }));
         EXPECT_EQ(LogHas(": back after "), killed == 1) << "it is said that the rail came back";
         const auto notes = ends_.client.Describe().rails[rails - 1].notes;
         EXPECT_EQ(std::count_if(notes.begin(), notes.end(),

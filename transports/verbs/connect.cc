@@ -134,8 +134,8 @@ absl::Status VerbsTransport::OnRejected(VerbsConnection& connection, const Conne
         absl::StrCat("verbs: connect to ", connection.remote_address, ": refused: ", data->reason));
   }
   if (event.status == kRejectedNobodyListens) {
-    return NobodyListens(
-        absl::UnavailableError(absl::StrCat("verbs: connect to ", connection.remote_address, ": nobody listens there")));
+    return NobodyListens(absl::UnavailableError(
+        absl::StrCat("verbs: connect to ", connection.remote_address, ": nobody listens there")));
   }
   return absl::UnavailableError(
       absl::StrCat("verbs: connect to ", connection.remote_address, ": rejected, reason ", event.status));
