@@ -1,13 +1,13 @@
 // A rail that outlives its connection: lost, made anew, resumed.
 //
-//   from           what happens                             to
-//   up             its connection closes                    away
-//   up             silent, while the peer is heard elsewhere, or the peer connects it again    dropping
-//   dropping       kClosed                                  away
-//   away           connecting side: the pause is over       reconnecting
-//   away           accepting side: a later generation is offered                               up
-//   reconnecting   connected, and the reply fits            up
-//   reconnecting   kClosed                                  away, after a pause
+//   from           to             when
+//   up             away           its connection closes
+//   up             dropping       it is silent while another rail is heard, or the peer connects it again
+//   dropping       away           kClosed
+//   away           reconnecting   connecting side: the pause is over
+//   away           up             accepting side: a later generation is offered
+//   reconnecting   up             connected, and the reply fits
+//   reconnecting   away           kClosed
 //
 // What makes it exact: neither side says hello for a generation before its connection of the one before has closed, so
 // that nothing of that one can land on either side any more; and both hellos carry what their sender has taken of the
@@ -217,6 +217,7 @@ void Rail::Resume(const Hello& hello) {
   // No other copy of these can be on its way any more.
   while (!fenced_.empty()) CompleteSent(fenced_.PopFront(), absl::OkStatus());
   Acknowledge(hello.acknowledged);
+  progress_when_up_ = Progress();  // the last connection's is not this one's
   RequestAck();
 }
 
