@@ -87,7 +87,8 @@ class MCP_EXPORT Listener {
   explicit Listener(std::shared_ptr<internal::ListenerImpl> impl);
   Listener(Listener&&) noexcept;
   Listener& operator=(Listener&&) noexcept;
-  ~Listener();  // stops listening; sessions that were accepted live on
+  // Stops listening. Sessions that were accepted live on, but a peer that loses its connection cannot come back.
+  ~Listener();
 
   bool valid() const { return impl_ != nullptr; }
   // Where it listens, with the port that was chosen when 0 was asked for: "127.0.0.1:18515", "[::1]:18515".

@@ -75,6 +75,12 @@ struct SessionOptions {
   std::chrono::milliseconds operation_timeout{0};
   // A peer that shows no sign of life for this long is dead: its session ends with kUnavailable. At least 100 ms.
   std::chrono::milliseconds peer_timeout{5000};
+  // A connection that is lost is made again, and what was in flight on it goes on, without loss and without harm to
+  // what has completed. A session whose connections are all lost ends with kUnavailable when none is back after this
+  // long, and at once when the peer's host says that the session, or its listener, is gone. While another connection
+  // stands, peer_timeout (if that is longer) bounds the wait for one that was lost. Zero: the loss of any connection
+  // ends the session.
+  std::chrono::milliseconds recovery_timeout{500};
   // A session without operations for this long is closed. Zero: never.
   std::chrono::milliseconds idle_timeout{0};
 };
@@ -109,7 +115,8 @@ struct SessionStatistics {
   uint64_t wire_bytes_sent = 0;         // frames, headers and payload as handed to the transport
   uint64_t retransmitted_tiles = 0;
   uint64_t checksum_failures = 0;
-  uint64_t memory_bytes = 0;  // user-space memory held by this session now
+  uint64_t reconnections = 0;  // connections that were lost and made again
+  uint64_t memory_bytes = 0;   // user-space memory held by this session now
   // Messages of 512 KiB and more, by the protocol that was chosen for them (mcp/context.h).
   uint64_t bulk_transfers = 0;
   uint64_t stream_transfers = 0;

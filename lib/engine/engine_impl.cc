@@ -220,6 +220,7 @@ void EngineImpl::AddMetrics() {
       &SessionStatistics::wire_bytes_sent);
   add("mcp_retransmitted_tiles_total", "Tiles that were sent again.", &SessionStatistics::retransmitted_tiles);
   add("mcp_checksum_failures_total", "Frames that arrived damaged.", &SessionStatistics::checksum_failures);
+  add("mcp_reconnections_total", "Connections that were lost and made again.", &SessionStatistics::reconnections);
   add("mcp_session_memory_bytes", "User-space memory held by live sessions.", &SessionStatistics::memory_bytes);
   add("mcp_bulk_transfers_total", "Messages that were sent by bulk.", &SessionStatistics::bulk_transfers);
   add("mcp_stream_transfers_total", "Messages that were streamed.", &SessionStatistics::stream_transfers);

@@ -29,7 +29,8 @@ absl::Status CheckOptions(const SessionOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("SessionOptions::connect_timeout ", options.connect_timeout.count(), " ms"));
   }
-  if (options.operation_timeout.count() < 0 || options.idle_timeout.count() < 0) {
+  if (options.operation_timeout.count() < 0 || options.idle_timeout.count() < 0 ||
+      options.recovery_timeout.count() < 0) {
     return absl::InvalidArgumentError("SessionOptions: a timeout is negative");
   }
   return absl::OkStatus();
@@ -45,6 +46,7 @@ void AddStatistics(const SessionStatistics& part, SessionStatistics* total) {
   total->wire_bytes_sent += part.wire_bytes_sent;
   total->retransmitted_tiles += part.retransmitted_tiles;
   total->checksum_failures += part.checksum_failures;
+  total->reconnections += part.reconnections;
   total->memory_bytes += part.memory_bytes;
   total->bulk_transfers += part.bulk_transfers;
   total->stream_transfers += part.stream_transfers;
@@ -159,19 +161,23 @@ absl::Status EngineImpl::Incoming(std::unique_ptr<PendingConnection>& pending) {
       session = sessions_.at(known->second);
     }
   }
-  if (hello.rail == 0) {
+  if (hello.rail == 0 && hello.generation == 0) {
     if (hello.session_token != 0) {
       return absl::InvalidArgumentError(absl::StrCat("handshake: session_token ", hello.session_token, " for rail 0"));
     }
     AcceptSession(hello, std::move(listening), std::move(pending));
     return absl::OkStatus();
   }
-  if (session == nullptr) return absl::NotFoundError("handshake: session_token names no session of this engine");
+  if (session == nullptr) return absl::NotFoundError(absl::StrCat("handshake: ", kRefusalNoSuchSession));
   if (hello.rail >= session->rail_count()) {
     return absl::InvalidArgumentError(
         absl::StrCat("handshake: rail ", hello.rail, " of a session with ", session->rail_count()));
   }
-  session->AcceptRail(hello.rail, std::move(pending), nullptr);
+  if (hello.generation > 0) {
+    session->ReacceptRail(hello, std::move(pending));
+  } else {
+    session->AcceptRail(hello.rail, std::move(pending), nullptr);
+  }
   return absl::OkStatus();
 }
 

@@ -43,6 +43,7 @@ struct Operation {
   bool revoked = false;         // its target was taken back after it was posted
   bool payload_hashed = false;  // payload_checksum is known
   bool fenced = false;          // sent more than once: not over before `fence` is acknowledged
+  bool lost = false;            // what was sent of it went with its connection
   uint8_t resends = 0;
   uint32_t fence = 0;
   uint32_t sequence = 0;  // of the frame; not framed: its number among those
@@ -66,7 +67,7 @@ struct Operation {
   void Reset(FrameType new_type) {
     type = new_type;
     way = Way::kFramed;
-    replay = revoked = payload_hashed = fenced = false;
+    replay = revoked = payload_hashed = fenced = lost = false;
     resends = 0;
     for (uint64_t& word : words) word = 0;
     payload = nullptr;
@@ -108,6 +109,7 @@ struct Transfer {
   Completion completion;
   uint64_t key = 0;          // where it goes at the peer
   TransferChoice choice;     // of a message; it ends on the session's home lane
+  uint64_t losses = 0;       // of rails, that the session had had when the choice was made
   Stream* stream = nullptr;  // where it is streamed: home lane only, but for the comparison with null
 
   // The first failure wins.

@@ -25,33 +25,35 @@ absl::Status Rail::AcceptOnLane(std::unique_ptr<PendingConnection> pending, absl
   if (!connection.ok()) return connection.status();
   connection_ = *connection;
   lane_.AddRailOnLane(this);
-  state_ = State::kUp;
-  last_heard_ns_ = lane_.now_ns();
-  lane_.TickByOnLane(lane_.now_ns());
-  up_.store(true, std::memory_order_release);
+  SetUp(true);
   return absl::OkStatus();
 }
 
 void Rail::OnConnected(const Event& event) {
+  if (event.connection != connection_) return;
+  const absl::Span<const std::byte> reply = absl::MakeConstSpan(event.data, event.data_bytes);
+  if (state_ == State::kReconnecting) return OnReconnected(reply);
   if (state_ != State::kConnecting) return;
-  state_ = State::kUp;
-  last_heard_ns_ = lane_.now_ns();
-  lane_.TickByOnLane(lane_.now_ns());
-  up_.store(true, std::memory_order_release);
-  session_.OnRailConnected(*this, absl::MakeConstSpan(event.data, event.data_bytes));
+  SetUp(true);
+  session_.OnRailConnected(*this, reply);
 }
 
 void Rail::CloseOnLane(const absl::Status& reason) {
-  up_.store(false, std::memory_order_release);
   switch (state_) {
     case State::kIdle:
-      state_ = State::kDown;
-      session_.OnRailDown(*this, reason);
-      return;
-    case State::kConnecting:
+    case State::kAway:
+      return GoDown(reason);
     case State::kUp:
-      state_ = State::kClosing;
+      // Otherwise the peer might take it for a connection that was lost, and wait for another one.
+      PostAck(kFlagLeaving, 0, true);
+      SetUp(false);
+      [[fallthrough]];
+    case State::kConnecting:
+    case State::kReconnecting:
       lane_.transport().Close(connection_, reason);
+      [[fallthrough]];
+    case State::kDropping:
+      state_ = State::kClosing;
       return;
     case State::kClosing:
     case State::kDown:
@@ -60,11 +62,25 @@ void Rail::CloseOnLane(const absl::Status& reason) {
 }
 
 void Rail::OnClosed(const Event& event) {
-  up_.store(false, std::memory_order_release);
-  if (state_ == State::kDown) return;
+  switch (state_) {
+    case State::kUp:
+    case State::kDropping:
+      return OnLost(event.status);
+    case State::kReconnecting:
+      return OnAttemptFailed(event.status);
+    case State::kDown:
+      return;
+    default:
+      return GoDown(event.status);
+  }
+}
+
+void Rail::GoDown(const absl::Status& status) {
+  SetUp(false);
+  if (offered_ != nullptr) std::exchange(offered_, nullptr)->Refuse(kRefusalNoSuchSession);
   state_ = State::kDown;
   lane_.RemoveRailOnLane(this);
-  session_.OnRailDown(*this, event.status);
+  session_.OnRailDown(*this, status);
 }
 
 void Rail::EndOperationsOnLane(const absl::Status& status) {
@@ -109,14 +125,13 @@ int64_t Rail::OnTick() {
   if (has_deadlines_) ExpireOperations();
   if (has_deadlines_) next = now + kDeadlineTickNs;
   if (index_ == 0) next = std::min(next, session_.OnHomeTick());
+  if (state_ == State::kAway || state_ == State::kReconnecting) next = std::min(next, TickAway());
   if (state_ != State::kUp) return next;
   counters_.memory_bytes.store(MemoryBytes(), std::memory_order_relaxed);
   MeasureSilence();
   if (now - path_asked_ns_ >= kPathEveryNs) AskPathOnLane();
   if (silent_ns_ >= patience) {
-    session_.Fail(session_.Error(absl::StatusCode::kUnavailable, *this,
-                                 absl::StrCat("no sign of life for ", silent_ns_ / kNsPerMs, " ms (peer_timeout is ",
-                                              patience / kNsPerMs, " ms)")));
+    OnSilence();
     return next;
   }
   if (silent_ns_ >= patience / 4 && now - last_ping_ns_ >= patience / 4 && PostAck(kFlagReplyWanted, 0, true)) {
@@ -125,6 +140,18 @@ int64_t Rail::OnTick() {
   if (!sent_.empty() && now - std::max(last_progress_ns_, probe_sent_ns_) >= kProbeAfterNs) Probe();
   if (!sent_.empty()) next = std::min(next, now + kProbeAfterNs);
   return std::min(next, now + patience - silent_ns_);
+}
+
+// With another rail the peer may still be heard: then it is this rail that is dead, and not the peer.
+void Rail::OnSilence() {
+  absl::Status why =
+      absl::UnavailableError(absl::StrCat("no sign of life for ", silent_ns_ / kNsPerMs, " ms (peer_timeout is ",
+                                          session_.peer_timeout_ns() / kNsPerMs, " ms)"));
+  if (session_.MayRecover(why) && session_.CountDownUnlessLast()) {
+    up_.store(false, std::memory_order_release);  // it has been counted
+    return Drop(std::move(why));
+  }
+  session_.Fail(session_.Error(why.code(), *this, why.message()));
 }
 
 // A lane that did not run for a while (a stopped or starved process) could not have heard its peer meanwhile: what
@@ -144,7 +171,8 @@ PathStatistics Rail::AskPathOnLane() {
   // A device counts for all its connections, and since before this one. One that goes counts nothing any more.
   if (!retransmits_before_.has_value()) retransmits_before_ = path.retransmits;
   if (path.retransmits > *retransmits_before_) {
-    counters_.path_retransmits.store(path.retransmits - *retransmits_before_, std::memory_order_relaxed);
+    counters_.path_retransmits.store(path_retransmits_lost_ + path.retransmits - *retransmits_before_,
+                                     std::memory_order_relaxed);
   }
   return path;
 }
@@ -222,6 +250,10 @@ RailDescription Rail::DescribeOnLane() const {
   description.remote = connection.remote_address;
   description.lane = static_cast<int>(lane_.index());
   description.notes = connection.notes;
+  if (reconnections_ > 0) {
+    description.notes.push_back(
+        absl::StrCat("reconnected ", reconnections_, " times, the last time because of: ", lost_why_.message()));
+  }
   return description;
 }
 

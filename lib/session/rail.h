@@ -5,6 +5,11 @@
 // sent again alone, and the acknowledgement does not pass it until it is whole. Transports do neither under normal
 // conditions, so all of this costs a comparison a frame; transports/fault makes it work for its living.
 //
+// A rail outlives its connection: that state stays when a connection is lost, the connecting side makes another one of
+// the next generation, both say in its handshake what they have taken, and what is missing is posted again. No frame is
+// lost or taken twice by that, and since a new connection is made only when each end's old one has closed, nothing that
+// was posted on the old one can land any more (rail_recovery.cc).
+//
 // Budget of a small put: the header is written once into the lane's scratch and copied by Post; the payload is read
 // once by the checksum and once by the transport. No allocation, lock or system call here.
 //
@@ -25,6 +30,7 @@
 #include "lib/session/place_counter.h"
 #include "lib/transport/transport.h"
 #include "lib/wire/frame.h"
+#include "lib/wire/hello.h"
 #include "mcp/session.h"
 
 namespace mcp::internal {
@@ -42,6 +48,16 @@ inline constexpr int64_t kProbeAfterNs = 200'000'000;
 inline constexpr int64_t kDeadlineTickNs = 5'000'000;
 // The transport is asked this often what it knows of the path: off the data path, since it may take a system call.
 inline constexpr int64_t kPathEveryNs = 100'000'000;
+// A lost connection is made anew at once; where that fails, or connections get nothing done, after a pause that doubles
+// up to the longest one, less a random part of up to half. A connection that got something done takes a doubling back,
+// and another one for each kBackoffDecayNs that it stood.
+inline constexpr int64_t kBackoffNsMin = 5'000'000;
+inline constexpr int64_t kBackoffNsMax = 100'000'000;
+inline constexpr int64_t kBackoffDecayNs = 100'000'000;
+// Connections in a row that may get nothing done, as far as this side sees; by then some two seconds have passed.
+inline constexpr uint32_t kFruitlessConnectionsMax = 32;
+// One attempt, where the time that is left for recovery is not less: a path that swallows it may be tried again.
+inline constexpr int64_t kReconnectAttemptNs = 1'000'000'000;
 // Times that one frame is sent again because its payload arrived damaged.
 inline constexpr uint8_t kResendsMax = 16;
 
@@ -54,6 +70,7 @@ struct RailCounters {
   std::atomic<uint64_t> wire_bytes_sent{0};
   std::atomic<uint64_t> retransmitted_tiles{0};
   std::atomic<uint64_t> checksum_failures{0};
+  std::atomic<uint64_t> reconnections{0};
   std::atomic<uint64_t> path_retransmits{0};  // by the transport's own reckoning, as of kPathEveryNs ago
   std::atomic<uint64_t> memory_bytes{0};      // held by the rail, as of its last tick
 
@@ -68,8 +85,11 @@ class Rail {
     kIdle,        // no connection yet
     kConnecting,  // waiting for kConnected
     kUp,
-    kClosing,  // waiting for kClosed
-    kDown,     // nothing touches memory on its behalf any more
+    kDropping,      // waiting for kClosed, to be connected again
+    kAway,          // no connection; another one will be made, or the session ends
+    kReconnecting,  // waiting for kConnected of the next generation
+    kClosing,       // waiting for kClosed
+    kDown,          // nothing touches memory on its behalf any more
   };
 
   Rail(SessionImpl& session, uint16_t index, Lane& lane);
@@ -79,6 +99,10 @@ class Rail {
   uint16_t index() const { return index_; }
   bool up() const { return up_.load(std::memory_order_acquire); }  // any thread
   State state() const { return state_; }
+  // Of its connection, or of the one that is being made.
+  uint32_t generation() const { return generation_; }
+  // Everything before this sequence was taken from the peer.
+  uint32_t AcknowledgedByUs() const;
   const RailCounters& counters() const { return counters_; }
   RailCounters& counters() { return counters_; }
 
@@ -89,6 +113,8 @@ class Rail {
   // Lifecycle.
   absl::Status ConnectOnLane(absl::string_view address, absl::Span<const std::byte> hello, int64_t deadline_ns);
   absl::Status AcceptOnLane(std::unique_ptr<PendingConnection> pending, absl::Span<const std::byte> reply);
+  // The peer connects the rail again: accepted once the connection that it had has closed here, too.
+  void OfferOnLane(const Hello& hello, std::unique_ptr<PendingConnection> pending);
   // Begins to close the connection; kDown follows. Repeated calls do nothing.
   void CloseOnLane(const absl::Status& reason);
   // The connection is gone: ends everything that was posted or waits here with `status`.
@@ -187,12 +213,28 @@ class Rail {
   void OnSequenced(const Frame& frame, const Event& event, size_t header_bytes);
   bool OnTile(const Frame& frame, const Event& event);
   bool PayloadHolds(const Frame& frame, const std::byte* payload, uint64_t size);
-  uint32_t AcknowledgedByUs() const;
 
   void ExpireOperations();
   void MeasureSilence();
+  void OnSilence();
   void Probe();
   uint64_t MemoryBytes() const;
+
+  // Recovery.
+  void SetUp(bool up);
+  void GoDown(const absl::Status& status);
+  void Drop(absl::Status why);
+  void OnLost(const absl::Status& why);
+  void ForgetConnection();
+  void Reconnect();
+  void OnAttemptFailed(const absl::Status& status);
+  void OnReconnected(absl::Span<const std::byte> reply);
+  void TakeOffer();
+  void Resume(const Hello& hello);
+  int64_t TickAway();
+  int64_t RecoveryEndsNs() const;
+  int64_t Backoff() const;
+  uint64_t Progress() const;
 
   SessionImpl& session_;
   Lane& lane_;
@@ -243,6 +285,21 @@ class Rail {
   int64_t probe_sent_ns_ = 0;
   int64_t path_asked_ns_ = 0;
   std::optional<uint64_t> retransmits_before_;
+
+  // Recovery.
+  uint32_t generation_ = 0;
+  uint32_t backoff_level_ = 0;
+  uint32_t reconnections_ = 0;
+  int64_t up_since_ns_ = 0;
+  uint32_t fruitless_ = 0;  // connections
+  int64_t lost_ns_ = 0;
+  int64_t retry_ns_ = 0;
+  uint64_t progress_when_up_ = 0;
+  uint64_t path_retransmits_lost_ = 0;  // of the connections that are gone
+  absl::Status lost_why_;
+  absl::Status attempt_why_;                    // of the last attempt that failed since
+  std::unique_ptr<PendingConnection> offered_;  // by the peer, to be accepted once the old connection has closed
+  Hello offered_hello_;
 
   LandingList landings_;
   static constexpr size_t kRevokedMax = 64;

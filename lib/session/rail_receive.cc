@@ -65,6 +65,7 @@ void Rail::ReportGap() {
 }
 
 void Rail::OnAckFrame(const Frame& frame) {
+  if ((frame.flags & kFlagLeaving) != 0) session_.OnPeerLeaves();
   session_.OnCredit(*this, frame.ack.credit);
   if ((frame.flags & kFlagGoBack) != 0) GoBack();
   if ((frame.flags & kFlagResend) != 0) Resend(static_cast<uint32_t>(frame.ack.resend));

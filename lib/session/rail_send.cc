@@ -49,7 +49,7 @@ bool Rail::OwesAck() const {
   return unacknowledged_ > 0 || ack_urgent_ || reply_wanted_ || go_back_wanted_ || resend_wanted_ < damaged_count_;
 }
 
-bool Rail::wants_flush() const { return backlog_ || refused_ || replays_ > 0 || OwesAck(); }
+bool Rail::wants_flush() const { return state_ == State::kUp && (backlog_ || refused_ || replays_ > 0 || OwesAck()); }
 
 void Rail::Flush(bool about_to_block) {
   PostPending();
@@ -93,12 +93,14 @@ void Rail::CutTile() {
 }
 
 void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
-  const bool payload = CarriesPayload(operation->type);
+  // Revoked: the memory there may be in other use by now, and a device that writes would not be stopped.
+  const bool payload = CarriesPayload(operation->type) && !operation->revoked;
+  const uint64_t payload_bytes = operation->revoked ? 0 : operation->payload_bytes;
   Frame frame;
   frame.type = operation->type;
   frame.sequence = sequence;
   frame.acknowledged = AcknowledgedByUs();
-  frame.payload_bytes = operation->payload_bytes;
+  frame.payload_bytes = payload_bytes;
   std::copy(std::begin(operation->words), std::end(operation->words), frame.words);
   if (payload && (session_.checksum() || IsPack(operation->type))) {
     if (!operation->payload_hashed) {
@@ -117,7 +119,7 @@ void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
   request.header = header;
   request.header_bytes = static_cast<uint32_t>(EncodeFrame(frame, header));
   request.payload = payload ? operation->payload : nullptr;
-  request.payload_bytes = payload ? operation->payload_bytes : 0;
+  request.payload_bytes = payload ? payload_bytes : 0;
   request.key = operation->words[0];
   request.offset = operation->words[1];
   if (request.kind == WorkRequest::Kind::kWrite) request.window = LoadWindow(operation->words + kFrameWindowWord);
@@ -188,12 +190,12 @@ bool Rail::PostReplays() {
   for (Operation* operation = sent_.front(); operation != nullptr && replays_ > 0; operation = operation->next) {
     if (!operation->replay) continue;
     BuildRequest(operation, operation->sequence, 0);
-    // Its memory may be in other use by now, and a device that writes there would not be stopped.
-    if (operation->revoked) lane_.batch()[0].payload_bytes = 0;
     if (lane_.transport().Post(absl::MakeConstSpan(lane_.batch().data(), 1)) == 0) return false;
     operation->replay = false;
     --replays_;
-    if (CarriesPayload(operation->type) && operation->type != FrameType::kClose) {
+    // What went with its connection cannot land any more: there is this copy only.
+    const bool only_copy = std::exchange(operation->lost, false);
+    if (!only_copy && CarriesPayload(operation->type) && operation->type != FrameType::kClose) {
       operation->fenced = true;
       operation->fence = next_sequence_;
       QueueFence();

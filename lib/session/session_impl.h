@@ -68,7 +68,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // The acceptor's: settles what both sides want from the peer's hello, and takes the peer in on the rail's lane.
   void Negotiate(const Hello& hello);
   void AcceptRail(uint16_t rail, std::unique_ptr<PendingConnection> pending, OpenCallback accepted);
-  Hello MakeHello(uint16_t rail) const;
+  // The same for a rail whose connection was lost; hello.rail is one of this session's.
+  void ReacceptRail(const Hello& hello, std::unique_ptr<PendingConnection> pending);
+  Hello MakeHello(const Rail& rail) const;
   void Close(Completion completion);
   // Ends the session with an error; the first one counts.
   void Fail(const absl::Status& status);
@@ -107,6 +109,10 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   const std::string& peer() const { return peer_; }
   uint32_t outstanding_max_per_rail() const { return outstanding_max_per_rail_; }
   int64_t peer_timeout_ns() const { return peer_timeout_ns_; }
+  int64_t recovery_timeout_ns() const { return recovery_timeout_ns_; }
+  // This side connects the rails, to there; the other one waits.
+  bool connects() const { return !address_.empty(); }
+  const std::string& address() const { return address_; }
 
   // For lanes.
   static void Take(Lane& lane, Submission& submission);
@@ -114,6 +120,16 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // For rails; on the rail's lane.
   void OnRailConnected(Rail& rail, absl::Span<const std::byte> reply);
   void OnRailDown(Rail& rail, const absl::Status& status);
+  // Whether a rail that was lost for that reason is to be connected again.
+  bool MayRecover(const absl::Status& why) const;
+  void CountRail(uint16_t rail, bool up);
+  // Counts a rail down; false, and nothing changed, if no other would be left.
+  bool CountDownUnlessLast();
+  // No rail is up, and this was the last one to be.
+  bool LostAllWith(uint16_t rail) const;
+  void OnRailLost(const Rail& rail, const absl::Status& why);
+  void OnRailBack(const Rail& rail, int64_t away_ns);
+  void OnPeerLeaves() { peer_left_.store(true, std::memory_order_release); }
   bool OnPut(Rail& rail, const Frame& frame, const std::byte* payload);
   bool OnHedged(Rail& rail, const Frame& frame, const std::byte* payload);
   bool OnPuts(Rail& rail, const Frame& frame, const std::byte* payload);
@@ -145,6 +161,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   absl::Status WhyNotAdmitted() const;
   // `own`: it lives on the lane that this thread drives.
   Rail* ChooseRail(OperationId* id, bool* own);
+  Rail* ChooseAnyRail(uint32_t first, OperationId* id, bool* own);
   bool TakeHomePlace(OperationId* id);
   void GivePlaceBack(OperationId id);
   void CloseIfClosing() {
@@ -160,6 +177,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // What lanes tell each other: it reaches a session that has ended, too.
   static bool TakeNotice(Submission& submission);
   uint32_t NextRailIndex();
+  Rail& NextCarrier();
 
   // One-sided work, on the rail's lane.
   void StartPut(Rail& rail, Submission& submission);
@@ -263,6 +281,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   bool peer_hedges_ = false;
   uint64_t pack_bytes_max_ = 0;
   int64_t peer_timeout_ns_;
+  int64_t recovery_timeout_ns_;
+  uint64_t peer_engine_id_ = 0;
   uint32_t outstanding_max_per_rail_;
   uint64_t eager_bytes_max_;
   uint64_t peer_credit_bytes_ = 0;  // what the peer holds for us unmatched, at most
@@ -274,6 +294,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   std::atomic<Phase> phase_{Phase::kOpening};
   std::atomic<bool> ended_{false};
   std::atomic<bool> peer_closed_{false};
+  std::atomic<bool> peer_left_{false};  // its session has ended: what closes now stays closed
+  std::atomic<uint32_t> rails_up_{0};   // in the lower half; above it, once none is, which one was the last
+  std::atomic<uint64_t> losses_{0};     // of rails
   std::atomic<uint32_t> rails_connected_{0};
   std::atomic<uint32_t> rails_down_{0};
   std::atomic<uint32_t> rails_finished_{0};

@@ -23,6 +23,7 @@ SessionImpl::SessionImpl(SessionHost& host, const SessionOptions& options, uint3
       rail_count_(rails),
       checksum_(options.checksum),
       peer_timeout_ns_(options.peer_timeout.count() * kNsPerMs),
+      recovery_timeout_ns_(options.recovery_timeout.count() * kNsPerMs),
       outstanding_max_per_rail_(std::max<uint32_t>(1, options.outstanding_max / rails)),
       eager_bytes_max_(std::min<uint64_t>(home_lane_.transport().info().eager_bytes_max,
                                           home_lane_.transport().info().message_bytes_max - kFrameHeaderBytesMax)),
@@ -34,18 +35,19 @@ SessionImpl::SessionImpl(SessionHost& host, const SessionOptions& options, uint3
   descriptions_.resize(rails);
 }
 
-Hello SessionImpl::MakeHello(uint16_t rail) const {
+Hello SessionImpl::MakeHello(const Rail& rail) const {
   Hello hello;
-  hello.features = (checksum_ ? uint64_t{kFeatureChecksum} : 0) | (OffersOneSided() ? uint64_t{kFeatureOneSided} : 0) |
-                   kFeatureHedge;
+  hello.features = (checksum_ ? uint64_t{kFeatureChecksum} : 0) | (OffersOneSided() ? uint64_t{kFeatureOneSided} : 0);
   hello.engine_id = host_.engine_id();
   hello.session_token = token_;
-  hello.rail = rail;
+  hello.rail = rail.index();
   hello.rails = rail_count_;
+  hello.generation = rail.generation();
+  hello.acknowledged = rail.AcknowledgedByUs();
   hello.peer_timeout_ms = static_cast<uint32_t>(options_.peer_timeout.count());
   hello.outstanding_max = options_.outstanding_max;
   hello.eager_credit_bytes = kEagerCreditBytes;
-  hello.abilities = kAbilityPacks;
+  hello.abilities = kAbilityPacks | kAbilityHedge;
   return hello;
 }
 
@@ -59,12 +61,13 @@ bool SessionImpl::OffersOneSided() const {
 void SessionImpl::Negotiate(const Hello& hello) {
   checksum_ = checksum_ || (hello.features & kFeatureChecksum) != 0;
   one_sided_ = !checksum_ && OffersOneSided() && (hello.features & kFeatureOneSided) != 0;
-  peer_hedges_ = (hello.features & kFeatureHedge) != 0;
+  peer_hedges_ = (hello.abilities & kAbilityHedge) != 0;
   rail_count_ = std::min(rail_count_, hello.rails);
   peer_credit_bytes_ = hello.eager_credit_bytes;
   peer_outstanding_max_ = hello.outstanding_max;
   const bool packs = (hello.abilities & kAbilityPacks) != 0;
   pack_bytes_max_ = packs ? std::min<uint64_t>(PackBuffer::kBytes, eager_bytes_max_) : 0;
+  peer_engine_id_ = hello.engine_id;
 }
 
 void SessionImpl::Connect(std::string address, OpenCallback opened) {
@@ -81,7 +84,7 @@ void SessionImpl::ConnectRail(Rail& rail) {
   if (connect_deadline_ns_ == 0) {
     connect_deadline_ns_ = rail.lane().now_ns() + options_.connect_timeout.count() * kNsPerMs;
   }
-  const auto hello = EncodeHello(MakeHello(rail.index()));
+  const auto hello = EncodeHello(MakeHello(rail));
   if (absl::Status begun = rail.ConnectOnLane(address_, hello, connect_deadline_ns_); !begun.ok()) Fail(begun);
 }
 
@@ -125,7 +128,7 @@ void SessionImpl::AcceptRail(uint16_t index, std::unique_ptr<PendingConnection> 
           pending->Refuse(absl::StrCat("rail ", rail.index(), " is taken, or its session has ended"));
           return;
         }
-        const auto reply = EncodeHello(self->MakeHello(rail.index()));
+        const auto reply = EncodeHello(self->MakeHello(rail));
         if (absl::Status taken = rail.AcceptOnLane(std::move(pending), reply); !taken.ok()) return self->Fail(taken);
         {
           const std::lock_guard<std::mutex> lock(self->mutex_);
@@ -332,6 +335,7 @@ SessionStatistics SessionImpl::Statistics() const {
     statistics.wire_bytes_sent += counters.wire_bytes_sent.load(std::memory_order_relaxed);
     statistics.retransmitted_tiles += counters.retransmitted_tiles.load(std::memory_order_relaxed);
     statistics.checksum_failures += counters.checksum_failures.load(std::memory_order_relaxed);
+    statistics.reconnections += counters.reconnections.load(std::memory_order_relaxed);
     statistics.memory_bytes += counters.memory_bytes.load(std::memory_order_relaxed);
   }
   statistics.hedged_messages = hedged_messages_.load(std::memory_order_relaxed);

@@ -53,6 +53,19 @@ Rail* SessionImpl::ChooseRail(OperationId* id, bool* own) {
     *id = RailNames(rail.index()) | rail.places().NextNumber(false);
     return &rail;
   }
+  return ChooseAnyRail(first, id, own);
+}
+
+// None is up, or none that is has room: the operation waits for one that comes back.
+Rail* SessionImpl::ChooseAnyRail(uint32_t first, OperationId* id, bool* own) {
+  for (uint32_t i = 0; i < rail_count_; ++i) {
+    Rail& rail = *rails_[(first + i) % rail_count_];
+    const bool ours = rail.lane().OnThisLane();
+    if (rail.up() || !rail.places().Take(ours, outstanding_max_per_rail_)) continue;
+    *id = RailNames(rail.index()) | rail.places().NextNumber(ours);
+    *own = ours;
+    return &rail;
+  }
   return nullptr;
 }
 

@@ -10,7 +10,7 @@ namespace mcp::internal {
 void SessionImpl::StartMatched(Operation* operation) {
   const uint64_t length = operation->payload_bytes;
   if (length < kStreamBytesMin) {
-    Rail& carrier = *rails_[NextRailIndex()];
+    Rail& carrier = NextCarrier();
     if (carrier.lane().OnThisLane()) return StartWrite(carrier, operation);
     return SubmitPart(carrier, MakeTransfer(home_lane_, operation));
   }
@@ -18,9 +18,10 @@ void SessionImpl::StartMatched(Operation* operation) {
   const TransferChoice choice = choice_.Choose(length, home_lane_.clock().NowNs());
   const Part part = MakeTransfer(home_lane_, operation);
   part.transfer->choice = choice;
+  part.transfer->losses = losses_.load(std::memory_order_relaxed);
   if (choice.protocol == Protocol::kStream) return StartStream(part);
   if (Spreads(home(), length)) return Spread(home(), part);
-  SubmitPart(*rails_[NextRailIndex()], part);
+  SubmitPart(NextCarrier(), part);
 }
 
 void SessionImpl::StartStream(const Part& whole) {
@@ -44,14 +45,20 @@ void SessionImpl::StartStream(const Part& whole) {
   PumpStream(stream);
 }
 
-// The rail with the least of this stream in flight; null when all have their share.
+// The rail with the least of this stream in flight; null when all have their share. One that is away is dealt nothing
+// more while another is up.
 Rail* SessionImpl::RailWithRoom(const Stream& stream) {
-  uint32_t best = stream.first_rail;
-  for (uint32_t i = 1; i < rail_count_; ++i) {
-    const uint32_t rail = (stream.first_rail + i) % rail_count_;
-    if (stream.in_flight[rail] < stream.in_flight[best]) best = rail;
+  Rail* best = nullptr;
+  const auto better = [&](const Rail& rail) {
+    if (best == nullptr) return true;
+    if (rail.up() != best->up()) return rail.up();
+    return stream.in_flight[rail.index()] < stream.in_flight[best->index()];
+  };
+  for (uint32_t i = 0; i < rail_count_; ++i) {
+    Rail& rail = *rails_[(stream.first_rail + i) % rail_count_];
+    if (better(rail)) best = &rail;
   }
-  return stream.in_flight[best] >= kStreamChunksPerRail ? nullptr : rails_[best].get();
+  return stream.in_flight[best->index()] >= kStreamChunksPerRail ? nullptr : best;
 }
 
 void SessionImpl::PumpStream(Stream* stream) {

@@ -1,5 +1,6 @@
 // One-sided work: puts, gets and the tiles of large messages are all writes into a window of the peer's.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -116,16 +117,22 @@ void SessionImpl::SubmitPart(Rail& carrier, const Part& part) {
   carrier.lane().SubmitAlways(std::move(submission));
 }
 
-// Contiguous parts, one a rail, cut into tiles where they are posted.
+// Contiguous parts, one a rail that is up, cut into tiles where they are posted.
 void SessionImpl::Spread(Rail& first, Part part) {
-  const uint64_t rails = rail_count_;
+  std::array<Rail*, kRailsMax> carriers;
+  uint64_t rails = 0;
+  for (uint32_t i = 0; i < rail_count_; ++i) {
+    Rail* const rail = rails_[(first.index() + i) % rail_count_].get();
+    if (rail->up()) carriers[rails++] = rail;
+  }
+  if (rails == 0) carriers[rails++] = &first;  // all are away: it waits for one
   const uint64_t share = (part.length / rails + kTileUnitBytes - 1) / kTileUnitBytes * kTileUnitBytes;
   uint64_t left = part.length;
   for (uint64_t i = 0; i < rails && left > 0; ++i) {
     part.length = i + 1 == rails ? left : std::min(share, left);
     left -= part.length;
     // The last part may be done, and the transfer with it, as soon as it is submitted.
-    SubmitPart(*rails_[(first.index() + i) % rail_count_], part);
+    SubmitPart(*carriers[i], part);
     part.local += part.length;
     part.remote.offset += part.length;
   }
@@ -174,7 +181,8 @@ void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
   const OperationId id = transfer->id;
   const uint64_t length = transfer->length;
   if (transfer->choice.made()) {
-    if (failed == 0) {
+    // The time that a rail was away says nothing of the protocol.
+    if (failed == 0 && transfer->losses == losses_.load(std::memory_order_relaxed)) {
       choice_.Complete(transfer->choice, length, Retransmits(), home_lane_.clock().NowNs());
     } else {
       choice_.Abandon(length);

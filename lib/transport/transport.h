@@ -23,6 +23,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "lib/memory/remote_window.h"
@@ -125,6 +126,15 @@ struct Event {
   PendingConnection* pending = nullptr;  // owned by the receiver of the event
   absl::Status status;
 };
+
+// Of the kClosed of a connection that was never made: the peer's host answered, and nobody listens there. Another try
+// would hear the same.
+inline constexpr absl::string_view kNobodyListensUrl = "mcp/nobody-listens";
+inline absl::Status NobodyListens(absl::Status status) {
+  status.SetPayload(kNobodyListensUrl, absl::Cord());
+  return status;
+}
+inline bool NobodyListensThere(const absl::Status& status) { return status.GetPayload(kNobodyListensUrl).has_value(); }
 
 struct ConnectionDescription {
   std::string local_address;

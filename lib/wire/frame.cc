@@ -26,7 +26,7 @@ constexpr TypeTraits kTraits[] = {
     {"withdraw", 1, 0},
     {"abandon", 1, 0},
     {"close", 1, kFlagPayloadChecked},
-    {"ack", 2, kFlagReplyWanted | kFlagGoBack | kFlagResend | kFlagProbe},
+    {"ack", 2, kFlagReplyWanted | kFlagGoBack | kFlagResend | kFlagProbe | kFlagLeaving},
     {"fence", 0, 0},
     {"hedged", 2, kFlagPayloadChecked},
     {"puts", 1, kFlagPayloadChecked, kFlagPayloadChecked},

@@ -53,6 +53,7 @@ enum FrameFlag : uint8_t {
   kFlagGoBack = 4,       // kAck: a frame was lost: send again everything from `acknowledged` on
   kFlagResend = 8,       // kAck: the payload of frame (resend) arrived damaged: send that one again
   kFlagProbe = 16,       // kAck: posted in order, so a sequence not seen before it is lost
+  kFlagLeaving = 32,     // kAck: the session has ended at the sender: the connection closes, and no other follows it
 };
 
 inline constexpr size_t kFrameCommonBytes = 32;

@@ -9,7 +9,7 @@ namespace mcp::internal {
 namespace {
 
 constexpr size_t kChecksumOffset = kHelloBytes - 8;
-constexpr uint64_t kFeaturesKnown = kFeatureChecksum | kFeatureOneSided | kFeatureHedge;
+constexpr uint64_t kFeaturesKnown = kFeatureChecksum | kFeatureOneSided;
 
 absl::Status Invalid(absl::string_view what) { return absl::InvalidArgumentError(absl::StrCat("handshake: ", what)); }
 
@@ -31,6 +31,7 @@ std::array<std::byte, kHelloBytes> EncodeHello(const Hello& hello) {
   StoreLittleEndian<uint32_t>(to + 44, hello.outstanding_max);
   StoreLittleEndian<uint64_t>(to + 48, hello.eager_credit_bytes);
   StoreLittleEndian<uint64_t>(to + 56, hello.abilities);
+  StoreLittleEndian<uint32_t>(to + 64, hello.acknowledged);
   StoreLittleEndian<uint64_t>(to + kChecksumOffset, Checksum(to, kChecksumOffset));
   return bytes;
 }
@@ -61,6 +62,7 @@ absl::StatusOr<Hello> DecodeHello(absl::Span<const std::byte> bytes) {
   hello.outstanding_max = LoadLittleEndian<uint32_t>(from + 44);
   hello.eager_credit_bytes = LoadLittleEndian<uint64_t>(from + 48);
   hello.abilities = LoadLittleEndian<uint64_t>(from + 56);
+  hello.acknowledged = LoadLittleEndian<uint32_t>(from + 64);
   if ((hello.features & ~kFeaturesKnown) != 0) {
     return Invalid(
         absl::StrFormat("features 0x%x has bits that version %d does not know", hello.features, kHelloVersion));

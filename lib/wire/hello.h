@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace mcp::internal {
@@ -26,13 +27,13 @@ enum HelloFeature : uint64_t {
   // The sender's device may be written to and read from without its CPU hearing of it; in force if both sides say so
   // and payload is not checked.
   kFeatureOneSided = 2,
-  kFeatureHedge = 4,  // the sender takes kHedged frames
 };
 
 // What the sender of a hello takes beyond what it must. Nothing depends on the other side's knowing the bit: one that
 // it does not know is ignored.
 enum HelloAbility : uint64_t {
   kAbilityPacks = 1,  // frames of many small operations
+  kAbilityHedge = 2,  // kHedged frames
 };
 
 struct Hello {
@@ -46,7 +47,12 @@ struct Hello {
   uint32_t outstanding_max = 0;     // operations that the sender may have in flight
   uint64_t eager_credit_bytes = 0;  // that the sender of this Hello can hold unmatched
   uint64_t abilities = 0;
+  // Of a reconnection: the sender has taken everything before this sequence of the rail's, and nothing after it.
+  uint32_t acknowledged = 0;
 };
+
+// Found in a refusal of a reconnection that no later one will fare better than.
+inline constexpr absl::string_view kRefusalNoSuchSession = "session_token names no session of this engine";
 
 std::array<std::byte, kHelloBytes> EncodeHello(const Hello& hello);
 // kInvalidArgument naming the field and value.

@@ -22,6 +22,7 @@ Hello Example() {
   hello.outstanding_max = 16384;
   hello.eager_credit_bytes = 4 << 20;
   hello.abilities = kAbilityPacks;
+  hello.acknowledged = 0xfffffff0;
   return hello;
 }
 
@@ -49,6 +50,7 @@ TEST(Hello, ComesBackAsItWas) {
   EXPECT_EQ(hello->outstanding_max, Example().outstanding_max);
   EXPECT_EQ(hello->eager_credit_bytes, Example().eager_credit_bytes);
   EXPECT_EQ(hello->abilities, Example().abilities);
+  EXPECT_EQ(hello->acknowledged, Example().acknowledged);
 }
 
 TEST(Hello, RefusalsNameFieldAndValue) {

@@ -192,6 +192,46 @@ TEST_P(HostileConnection, WhatBelongsOnRail0) {
   ExpectNoHarm();
 }
 
+// Only who knows the session, and comes with a later generation than the rail has, takes the rail over.
+TEST_P(HostileConnection, AStaleGenerationConfiguresNothing) {
+  ASSERT_TRUE(OpenDoor(1));
+  Hello hello = GoodHello();
+  RawPeer first;
+  ASSERT_TRUE(first.Connect(door(), hello) && first.accepted()) << first.refusal();
+  Visitor* const visitor = AwaitVisitor(1);
+  ASSERT_NE(visitor, nullptr);
+  hello.session_token = first.reply().session_token;
+  hello.generation = 2;
+  const auto expect_refused = [&](const Hello& wrong, absl::string_view why) {
+    RawPeer peer;
+    ASSERT_TRUE(peer.Connect(door(), wrong));
+    EXPECT_FALSE(peer.accepted());
+    EXPECT_TRUE(absl::StrContains(peer.refusal(), why)) << peer.refusal();
+  };
+  Hello stranger = hello;
+  stranger.engine_id ^= 1;
+  expect_refused(stranger, "names no session");
+  stranger = hello;
+  stranger.session_token ^= 1;
+  expect_refused(stranger, "names no session");
+  RawPeer second;
+  ASSERT_TRUE(second.Connect(door(), hello) && second.accepted()) << second.refusal();
+  EXPECT_EQ(second.reply().generation, 2u);
+  EXPECT_TRUE(first.AwaitEnd(kPatienceNs)) << "two connections of one rail";
+  expect_refused(hello, "generation 2 of rail 0 is not after 2");
+  hello.generation = 1;
+  expect_refused(hello, "generation 1 of rail 0 is not after 2");
+  EXPECT_TRUE(visitor->session.status().ok()) << visitor->session.status();
+  // One that claims to have taken what was never sent.
+  hello.generation = 3;
+  hello.acknowledged = 1000;
+  RawPeer third;
+  ASSERT_TRUE(third.Connect(door(), hello) && third.accepted()) << third.refusal();
+  const absl::Status end = AwaitEnd(visitor);
+  EXPECT_TRUE(absl::StrContains(end.message(), "acknowledged 1000 is beyond")) << end;
+  ExpectNoHarm();
+}
+
 // A peer that passes the handshake and then says nothing has a session for as long as its silence may last.
 TEST_P(HostileConnection, ASilentPeerIsDead) {
   ASSERT_TRUE(Open(GetParam(), 1, std::chrono::milliseconds(500)));

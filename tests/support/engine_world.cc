@@ -106,6 +106,7 @@ void EngineWorld::DestroyEngine(Engine* engine) {
       std::find_if(members_.begin(), members_.end(), [engine](const Member& m) { return m.engine.get() == engine; });
   Member gone = std::move(*member);
   members_.erase(member);
+  gone.listeners.clear();
   gone.engine.reset();
 }
 
@@ -139,8 +140,17 @@ bool EngineWorld::Connect(Engine* client, Engine* server, const SessionOptions& 
   });
   const std::lock_guard<std::mutex> lock(meeting->mutex);
   *ends = std::move(meeting->ends);
+  for (Member& member : members_) {
+    if (member.engine.get() == server) member.listeners.push_back(*std::move(listener));
+  }
   if (!meeting->connected) ends->status = absl::DeadlineExceededError("the connect callback never ran");
   return met && ends->status.ok();
+}
+
+void EngineWorld::StopListening(Engine* server) {
+  for (Member& member : members_) {
+    if (member.engine.get() == server) member.listeners.clear();
+  }
 }
 
 size_t EngineWorld::ProgressAll() {

@@ -51,6 +51,7 @@ class EngineWorld {
   std::string any_address() const { return AnyAddress(setup_.kind); }
   FaultLedger* ledger() { return ledger_.get(); }
   LogGuard* log() { return &log_; }
+  FakeFabric* fabric() { return fabric_.get(); }  // of the fake device
 
   // A session from `client` to `server`, both ends. False when it does not come to be within the bound.
   struct Ends {
@@ -59,6 +60,8 @@ class EngineWorld {
     absl::Status status;  // why there is none
   };
   bool Connect(Engine* client, Engine* server, const SessionOptions& options, Ends* ends);
+  // Nobody listens any more for what Connect has connected to this engine.
+  void StopListening(Engine* server);
 
   // Drives the engines that need it until done() or the bound of the engines' clock passes; returns done().
   bool Drive(absl::FunctionRef<bool()> done, int64_t bound_ns = kPatienceNs);
@@ -71,6 +74,7 @@ class EngineWorld {
   struct Member {
     std::unique_ptr<TransportProvider> provider;
     std::unique_ptr<Engine> engine;
+    std::vector<Listener> listeners;  // of the sessions that it accepted: without one, no lost rail comes back
     bool caller_driven = false;
   };
 

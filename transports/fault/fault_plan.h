@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -49,6 +50,8 @@ struct FaultPlan {
   // Work requests that each transport leaves alone at first.
   uint64_t spared_first = 0;
   uint32_t targets = kFaultTargetMessages | kFaultTargetWrites;
+  // Of each transport, only the work of the connection with that id.
+  std::optional<uint32_t> only_connection;
   // How long delayed work, and the second copy of a duplicate, is held at most, under the injected clock.
   int64_t delay_ns_max = 2'000'000;
   // A reordered message waits for this many later ones at most, and for delay_ns_max.
@@ -80,6 +83,9 @@ class FaultLedger {
 
   // From now on no transport of the plan does anything further; what is held is released.
   void Stop() { stopped_.store(true, std::memory_order_relaxed); }
+
+  // Again as planned, after Stop.
+  void Start() { stopped_.store(false, std::memory_order_relaxed); }
 
   // For the transports. Take counts the fault and says whether it may be done.
   bool Take(FaultKind kind);

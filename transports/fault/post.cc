@@ -60,6 +60,7 @@ bool FaultTransport::Applies(FaultKind kind, const WorkRequest& work) const {
 
 std::optional<FaultKind> FaultTransport::Roll(const WorkRequest& work) {
   const FaultPlan& plan = ledger_->plan();
+  if (plan.only_connection.has_value() && work.connection != *plan.only_connection) return std::nullopt;
   double chance = random_.Unit();
   if (++work_seen_ <= plan.spared_first) return std::nullopt;
   for (size_t i = 0; i < kFaultKinds; ++i) {

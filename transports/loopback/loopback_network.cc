@@ -57,7 +57,8 @@ absl::Status LoopbackNetwork::Offer(absl::string_view address, std::unique_ptr<P
   std::lock_guard<std::mutex> lock(mutex_);
   const auto it = listeners_.find(address);
   if (it == listeners_.end()) {
-    return absl::UnavailableError(absl::StrCat("loopback: connect to '", address, "': nobody listens there"));
+    return NobodyListens(
+        absl::UnavailableError(absl::StrCat("loopback: connect to '", address, "': nobody listens there")));
   }
   return it->second->Offer(it->first, std::move(pending));
 }

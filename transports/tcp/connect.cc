@@ -82,11 +82,14 @@ void TcpTransport::ContinueConnect(Connection& connection, ConnectionSocket& soc
 absl::Status TcpTransport::FinishSocket(Connection& connection, ConnectionSocket& socket) {
   const std::string peer = FormatAddress(connection.remote);
   const int error = TakeSocketError(socket.fd.get());
-  if (error != 0) return ErrnoStatus(error, absl::StrCat("tcp: connect ", peer));
+  if (error != 0) {
+    absl::Status failed = ErrnoStatus(error, absl::StrCat("tcp: connect ", peer));
+    return error == ECONNREFUSED ? NobodyListens(std::move(failed)) : failed;
+  }
   MCP_ASSIGN_OR_RETURN(const SocketAddress local, LocalAddress(socket.fd.get()));
   // A local port that nobody listens on can be met by the connecting socket itself.
   if (SameHostAddress(local, connection.remote) && SamePort(local, connection.remote)) {
-    return absl::UnavailableError(absl::StrCat("tcp: connect ", peer, ": nobody listens there"));
+    return NobodyListens(absl::UnavailableError(absl::StrCat("tcp: connect ", peer, ": nobody listens there")));
   }
   const bool control = &socket == &connection.control;
   const Connecting& connecting = *connection.connecting;

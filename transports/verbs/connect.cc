@@ -133,10 +133,12 @@ absl::Status VerbsTransport::OnRejected(VerbsConnection& connection, const Conne
     return absl::UnavailableError(
         absl::StrCat("verbs: connect to ", connection.remote_address, ": refused: ", data->reason));
   }
-  return absl::UnavailableError(absl::StrCat("verbs: connect to ", connection.remote_address, ": ",
-                                             event.status == kRejectedNobodyListens
-                                                 ? "nobody listens there"
-                                                 : absl::StrCat("rejected, reason ", event.status)));
+  if (event.status == kRejectedNobodyListens) {
+    return NobodyListens(absl::UnavailableError(
+        absl::StrCat("verbs: connect to ", connection.remote_address, ": nobody listens there")));
+  }
+  return absl::UnavailableError(
+      absl::StrCat("verbs: connect to ", connection.remote_address, ": rejected, reason ", event.status));
 }
 
 void VerbsTransport::OnWelcome(VerbsConnection& connection, const std::byte* bytes, uint32_t count, uint64_t buffer) {

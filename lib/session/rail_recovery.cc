@@ -1,0 +1,225 @@
+// A rail that outlives its connection: lost, made anew, resumed.
+//
+//   from           to             when
+//   up             away           its connection closes
+//   up             dropping       it is silent while another rail is heard, or the peer connects it again
+//   dropping       away           kClosed
+//   away           reconnecting   connecting side: the pause is over
+//   away           up             accepting side: a later generation is offered
+//   reconnecting   up             connected, and the reply fits
+//   reconnecting   away           kClosed
+//
+// What makes it exact: neither side says hello for a generation before its connection of the one before has closed, so
+// that nothing of that one can land on either side any more; and both hellos carry what their sender has taken of the
+// other's sequence, which stands still meanwhile. What was taken completes, what was not is posted again, and what the
+// device does alone (no frames, no sequence) is posted again unless the device had said that it was done.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "lib/base/random.h"
+#include "lib/base/units.h"
+#include "lib/session/rail.h"
+#include "lib/session/session_impl.h"
+
+namespace mcp::internal {
+namespace {
+
+// Beyond this many doublings the pause is the longest one.
+constexpr uint32_t kBackoffLevelMax = 8;
+
+}  // namespace
+
+void Rail::SetUp(bool up) {
+  if (up) {
+    state_ = State::kUp;
+    up_since_ns_ = last_heard_ns_ = last_progress_ns_ = lane_.now_ns();
+    progress_when_up_ = Progress();
+    lane_.TickByOnLane(lane_.now_ns());
+  }
+  if (up_.exchange(up, std::memory_order_acq_rel) != up) session_.CountRail(index_, up);
+}
+
+// Grows with everything that a connection got done: frames taken, acknowledged, or done by the device.
+uint64_t Rail::Progress() const {
+  const uint32_t acknowledged = sent_.empty() ? next_sequence_ : sent_.front()->sequence;
+  return uint64_t{expected_} + acknowledged + next_one_sided_ - one_sided_.size();
+}
+
+// Begins to close a connection that another one shall follow.
+void Rail::Drop(absl::Status why) {
+  SetUp(false);
+  state_ = State::kDropping;
+  lane_.transport().Close(connection_, std::move(why));
+}
+
+void Rail::OnLost(const absl::Status& why) {
+  const int64_t now = lane_.now_ns();
+  SetUp(false);
+  const int64_t lasted_ns = now - up_since_ns_;
+  if (Progress() != progress_when_up_ || lasted_ns >= kBackoffDecayNs) {
+    fruitless_ = 0;
+    backoff_level_ -= static_cast<uint32_t>(std::min<int64_t>(backoff_level_, 1 + lasted_ns / kBackoffDecayNs));
+  } else {
+    ++fruitless_;
+    backoff_level_ = std::min(backoff_level_ + 1, kBackoffLevelMax);
+  }
+  if (!session_.MayRecover(why) || fruitless_ > kFruitlessConnectionsMax) return GoDown(why);
+  state_ = State::kAway;
+  lost_ns_ = now;
+  lost_why_ = why;
+  attempt_why_ = absl::OkStatus();
+  ForgetConnection();
+  session_.OnRailLost(*this, why);
+  retry_ns_ = now + Backoff();
+  lane_.TickByOnLane(now);
+  if (offered_ != nullptr) {
+    TakeOffer();
+  } else if (session_.connects() && retry_ns_ == now) {
+    Reconnect();
+  }
+}
+
+// What was posted comes back to be posted again. It waits in its lists, where no cancellation ends it: before the
+// peer's end has closed, too, what is on its way may still land there.
+void Rail::ForgetConnection() {
+  for (Operation* operation = sent_.front(); operation != nullptr; operation = operation->next) {
+    operation->fenced = false;
+    operation->lost = true;
+    if (!std::exchange(operation->replay, true)) ++replays_;
+  }
+  path_retransmits_lost_ = counters_.path_retransmits.load(std::memory_order_relaxed);
+  retransmits_before_.reset();
+  refused_ = backlog_ = false;
+  unacknowledged_ = 0;
+  ack_waited_ = ack_urgent_ = reply_wanted_ = go_back_wanted_ = gap_reported_ = false;
+  resend_wanted_ = static_cast<uint32_t>(damaged_count_);  // all of them come again
+  damaged_headers_ = damaged_payloads_ = 0;
+}
+
+// The session's token is as good as any random number, and no two rails and attempts share one: sessions that lost
+// their connections at once come back one by one.
+int64_t Rail::Backoff() const {
+  if (backoff_level_ == 0) return 0;
+  const int64_t pause_ns = std::min(kBackoffNsMin << (backoff_level_ - 1), kBackoffNsMax);
+  Random random(session_.token() ^ (uint64_t{index_} << 32 | generation_));
+  return pause_ns - static_cast<int64_t>(random.Unit() * static_cast<double>(pause_ns / 2));
+}
+
+int64_t Rail::RecoveryEndsNs() const {
+  const int64_t alone_ns = session_.recovery_timeout_ns();
+  return lost_ns_ + (session_.LostAllWith(index_) ? alone_ns : std::max(alone_ns, session_.peer_timeout_ns()));
+}
+
+// Away or reconnecting. Returns when to look again.
+int64_t Rail::TickAway() {
+  const int64_t now = lane_.now_ns();
+  const int64_t ends_ns = RecoveryEndsNs();
+  if (now >= ends_ns) {
+    const std::string last = attempt_why_.ok() ? "" : absl::StrCat(" (the last attempt: ", attempt_why_.message(), ")");
+    session_.Fail(session_.Error(
+        absl::StatusCode::kUnavailable, *this,
+        absl::StrCat(lost_why_.message(), "; lost, and not back after ", (now - lost_ns_) / kNsPerMs, " ms", last)));
+    return now + session_.peer_timeout_ns();
+  }
+  if (state_ != State::kAway || !session_.connects()) return ends_ns;
+  if (now >= retry_ns_) Reconnect();
+  return state_ == State::kAway ? std::min(ends_ns, retry_ns_) : ends_ns;
+}
+
+void Rail::Reconnect() {
+  ++generation_;
+  const auto hello = EncodeHello(session_.MakeHello(*this));
+  const int64_t deadline_ns = std::min(RecoveryEndsNs(), lane_.now_ns() + kReconnectAttemptNs);
+  // Each attempt by the next path: the one that was lost may not be there any more.
+  absl::StatusOr<ConnectionId> connection =
+      lane_.transport().Connect(session_.address(), index_ + generation_, hello, this, deadline_ns);
+  if (!connection.ok()) return OnAttemptFailed(connection.status());
+  connection_ = *connection;
+  state_ = State::kReconnecting;
+}
+
+void Rail::OnAttemptFailed(const absl::Status& status) {
+  state_ = State::kAway;
+  attempt_why_ = status;
+  if (session_.ended()) return;  // it is about to close this rail
+  if (NobodyListensThere(status) || absl::StrContains(status.message(), kRefusalNoSuchSession)) {
+    session_.Fail(session_.Error(absl::StatusCode::kUnavailable, *this,
+                                 absl::StrCat(lost_why_.message(), "; lost, and then: ", status.message())));
+    return;
+  }
+  backoff_level_ = std::min(backoff_level_ + 1, kBackoffLevelMax);
+  retry_ns_ = lane_.now_ns() + Backoff();
+  lane_.logger().Log(LogLevel::kDebug, "rail ", index_, ": generation ", generation_, " failed: ", status.message());
+  lane_.TickByOnLane(retry_ns_);
+}
+
+void Rail::OnReconnected(absl::Span<const std::byte> reply) {
+  const absl::StatusOr<Hello> hello = DecodeHello(reply);
+  absl::Status wrong = hello.status();
+  if (hello.ok() &&
+      (hello->generation != generation_ || hello->rail != index_ || hello->session_token != session_.token())) {
+    wrong = absl::InvalidArgumentError(absl::StrCat("handshake: the reply is for generation ", hello->generation,
+                                                    " of rail ", hello->rail, ", asked was for ", generation_, " of ",
+                                                    index_));
+  }
+  // kClosed follows: an attempt that failed.
+  if (!wrong.ok()) return lane_.transport().Close(connection_, wrong);
+  Resume(*hello);
+}
+
+void Rail::OfferOnLane(const Hello& hello, std::unique_ptr<PendingConnection> pending) {
+  if (session_.ended() || !session_.MayRecover(absl::UnavailableError("")) || state_ == State::kClosing ||
+      state_ == State::kDown) {
+    return pending->Refuse(kRefusalNoSuchSession);
+  }
+  const uint32_t latest = offered_ != nullptr ? offered_hello_.generation : generation_;
+  if (!SequenceBefore(latest, hello.generation)) {
+    return pending->Refuse(
+        absl::StrCat("handshake: generation ", hello.generation, " of rail ", index_, " is not after ", latest));
+  }
+  if (session_.connects() || state_ == State::kIdle) {
+    return pending->Refuse(absl::StrCat("handshake: rail ", index_, " is not the peer's to connect again"));
+  }
+  if (offered_ != nullptr) std::exchange(offered_, nullptr)->Refuse("handshake: a later generation is here");
+  offered_ = std::move(pending);
+  offered_hello_ = hello;
+  if (state_ == State::kAway) return TakeOffer();
+  // Its loss has not been seen here yet.
+  if (state_ == State::kUp) Drop(absl::UnavailableError("the peer connects the rail again"));
+}
+
+void Rail::TakeOffer() {
+  generation_ = offered_hello_.generation;
+  const auto reply = EncodeHello(session_.MakeHello(*this));
+  absl::StatusOr<ConnectionId> connection = lane_.transport().Accept(std::exchange(offered_, nullptr), reply, this);
+  if (!connection.ok()) {
+    attempt_why_ = connection.status();  // the peer tries again
+    return;
+  }
+  connection_ = *connection;
+  Resume(offered_hello_);
+}
+
+void Rail::Resume(const Hello& hello) {
+  SetUp(true);
+  if (SequenceBefore(next_sequence_, hello.acknowledged)) {
+    return session_.FailViolation(
+        *this, absl::StrCat("handshake: acknowledged ", hello.acknowledged, " is beyond ", next_sequence_, " sent"));
+  }
+  ++reconnections_;
+  RailCounters::Add(counters_.reconnections, 1);
+  session_.OnRailBack(*this, lane_.now_ns() - lost_ns_);
+  // First of all what the device is to do again, in its order: its places in the window were taken before.
+  while (!pending_.empty()) one_sided_.PushBack(pending_.PopFront());
+  std::swap(pending_, one_sided_);
+  has_deadlines_ = true;  // the next tick looks which there are
+  // No other copy of these can be on its way any more.
+  while (!fenced_.empty()) CompleteSent(fenced_.PopFront(), absl::OkStatus());
+  Acknowledge(hello.acknowledged);
+  progress_when_up_ = Progress();  // the last connection's is not this one's
+  RequestAck();
+}
+
+}  // namespace mcp::internal

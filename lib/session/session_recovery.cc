@@ -1,0 +1,81 @@
+// What a session has to do with the loss of its rails: whether they may come back, and who counts them.
+#include "absl/strings/str_cat.h"
+#include "lib/base/units.h"
+#include "lib/session/session_impl.h"
+
+namespace mcp::internal {
+namespace {
+
+// A path or a device that failed may be replaced. Anything else (the peer left, broke the protocol, was denied access)
+// would be the same on another connection.
+bool OfThePath(absl::StatusCode code) {
+  return code == absl::StatusCode::kUnavailable || code == absl::StatusCode::kDeadlineExceeded ||
+         code == absl::StatusCode::kAborted;
+}
+
+constexpr uint32_t kUpMask = 0xffff;
+constexpr int kLastLostShift = 16;
+
+}  // namespace
+
+bool SessionImpl::MayRecover(const absl::Status& why) const {
+  return recovery_timeout_ns_ > 0 && OfThePath(why.code()) && !ended() &&
+         phase_.load(std::memory_order_acquire) != Phase::kOpening && !peer_closed_.load(std::memory_order_acquire) &&
+         !peer_left_.load(std::memory_order_acquire);
+}
+
+// How many are up, and which one was lost when none was left: one word, so that no lane sees half of it.
+void SessionImpl::CountRail(uint16_t rail, bool up) {
+  uint32_t before = rails_up_.load(std::memory_order_relaxed);
+  uint32_t after = 0;
+  do {
+    after = up ? before + 1 : before - 1;
+    if (!up && (after & kUpMask) == 0) after = uint32_t{rail} << kLastLostShift;
+  } while (!rails_up_.compare_exchange_weak(before, after, std::memory_order_acq_rel));
+}
+
+bool SessionImpl::CountDownUnlessLast() {
+  uint32_t before = rails_up_.load(std::memory_order_relaxed);
+  while ((before & kUpMask) > 1) {
+    if (rails_up_.compare_exchange_weak(before, before - 1, std::memory_order_acq_rel)) return true;
+  }
+  return false;
+}
+
+bool SessionImpl::LostAllWith(uint16_t rail) const {
+  return rails_up_.load(std::memory_order_acquire) == uint32_t{rail} << kLastLostShift;
+}
+
+void SessionImpl::OnRailLost(const Rail& rail, const absl::Status& why) {
+  losses_.fetch_add(1, std::memory_order_relaxed);
+  host_.logger().Log(LogLevel::kWarning, Error(why.code(), rail, why.message()).message(), "; lost, ",
+                     connects() ? "connecting it again" : "waiting for the peer to connect it again");
+}
+
+void SessionImpl::OnRailBack(const Rail& rail, int64_t away_ns) {
+  host_.logger().Log(LogLevel::kInfo, "session with ", peer_, ": rail ", rail.index(), ": back after ",
+                     away_ns / kNsPerUs, " us, as generation ", rail.generation());
+  const std::lock_guard<std::mutex> lock(mutex_);
+  descriptions_[rail.index()] = rail.DescribeOnLane();
+}
+
+// The acceptor's: the peer has lost the rail's connection, whether or not this side has seen it.
+void SessionImpl::ReacceptRail(const Hello& hello, std::unique_ptr<PendingConnection> pending) {
+  Rail& rail = *rails_[hello.rail];
+  rail.lane().Run([self = shared_from_this(), &rail, hello, pending = std::move(pending)]() mutable {
+    if (hello.engine_id != self->peer_engine_id_) return pending->Refuse(kRefusalNoSuchSession);
+    rail.OfferOnLane(hello, std::move(pending));
+  });
+}
+
+// One that is up, where there is one: the others' work would wait.
+Rail& SessionImpl::NextCarrier() {
+  const uint32_t first = NextRailIndex();
+  for (uint32_t i = 0; i < rail_count_; ++i) {
+    Rail& rail = *rails_[(first + i) % rail_count_];
+    if (rail.up()) return rail;
+  }
+  return *rails_[first];
+}
+
+}  // namespace mcp::internal
