@@ -101,7 +101,7 @@ class VerbsProvider final : public TransportProvider {
 
 absl::StatusOr<std::unique_ptr<TransportProvider>> CreateVerbs(const VerbsOptions& options, Logger* logger) {
   VerbsConfig config;
-  config.device = options.device;
+  config.devices = options.devices;
   config.gid_index = options.gid_index;
   MCP_ASSIGN_OR_RETURN(std::shared_ptr<VerbsNetwork> network, CreateVerbsNetwork(config, logger));
   return std::make_unique<VerbsProvider>(std::move(network));

@@ -46,9 +46,10 @@ struct TcpOptions {
 };
 
 struct VerbsOptions {
-  // "mlx5_0", or "mlx5_0/2" for its port 2. Empty: whichever device leads to the peer.
-  std::string device;
-  // Of that device's table of GIDs: the address to connect from. -1: chosen (RoCE v2 and a routable one first).
+  // "mlx5_0", or "mlx5_0/2" for its port 2: a session's rails take them in turn, in this order. Empty: the first rail
+  // goes by whichever device leads to the peer, the others by the best of the rest. At most four are used.
+  std::vector<std::string> devices;
+  // Of those devices' tables of GIDs: the address to connect from. -1: chosen (RoCE v2 and a routable one first).
   int gid_index = -1;
 };
 

@@ -340,6 +340,19 @@ TEST_F(VerbsOneSided, SaysWhatWasDoneBeforeAFailure) {
   EXPECT_EQ(fabric_->counters().access_errors, 1u);
 }
 
+TEST(VerbsHandshake, AnAnswerTellsOtherAddresses) {
+  const VerbsAddress four = *ParseVerbsAddress("10.1.2.3:4567");
+  const VerbsAddress six = *ParseVerbsAddress("[fd00::9]:4567");
+  auto bytes = EncodeAccept({5, 1, 77, {four, six}});
+  const auto told = DecodeAccept(bytes);
+  ASSERT_TRUE(told.ok()) << told.status();
+  ASSERT_EQ(told->others.size(), 2u);
+  EXPECT_EQ(FormatVerbsAddress(told->others[0].raw()), "10.1.2.3:4567");
+  EXPECT_EQ(FormatVerbsAddress(told->others[1].raw()), "[fd00::9]:4567");
+  bytes[7] = std::byte{kDevicesMax};
+  EXPECT_FALSE(DecodeAccept(bytes).ok());
+}
+
 TEST(VerbsHandshake, SaysWhatItWasTold) {
   const std::vector<std::byte> piece = PatternBytes(kHelloPieceMax, 1);
   ConnectData connect;

@@ -68,6 +68,11 @@ void FakeFabric::HoldSends(bool held) {
   hold = held;
 }
 
+void FakeFabric::Cut(const std::string& address) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  cut.insert(address);
+}
+
 void FakeFabric::LoseRequests(int count) {
   const std::lock_guard<std::mutex> lock(mutex);
   requests_to_lose = count;
@@ -105,36 +110,43 @@ void FakeFabric::Report(ibv_event_type type) {
 class FakeCalls final : public VerbsCalls {
  public:
   explicit FakeCalls(std::shared_ptr<FakeFabric> fabric) : fabric_(std::move(fabric)) {
-    context_.fabric = fabric_.get();
-    context_.context.device = &context_.device;
-    context_.context.async_fd = context_.signal.fd;
-    context_.context.ops.post_send = FakeOperations::PostSend;
-    context_.context.ops.post_srq_recv = FakeOperations::PostReceive;
-    context_.context.ops.poll_cq = FakeOperations::Poll;
-    context_.context.ops.req_notify_cq = FakeOperations::Arm;
-    if (fabric_->kind == FakeFabric::Kind::kNoCost) {
-      context_.context.ops.post_send = FakeOperations::PostSendAtNoCost;
-      context_.context.ops.post_srq_recv = FakeOperations::PostReceiveAtNoCost;
-      context_.context.ops.poll_cq = FakeOperations::PollAtNoCost;
+    for (uint8_t i = 0; i < fabric_->devices; ++i) {
+      auto& made = *contexts_.emplace_back(std::make_unique<FakeContext>());
+      made.fabric = fabric_.get();
+      made.host = this;
+      made.number = i;
+      made.context.device = &made.device;
+      made.context.async_fd = made.signal.fd;
+      made.context.ops.post_send = FakeOperations::PostSend;
+      made.context.ops.post_srq_recv = FakeOperations::PostReceive;
+      made.context.ops.poll_cq = FakeOperations::Poll;
+      made.context.ops.req_notify_cq = FakeOperations::Arm;
+      if (fabric_->kind != FakeFabric::Kind::kNoCost) continue;
+      made.context.ops.post_send = FakeOperations::PostSendAtNoCost;
+      made.context.ops.post_srq_recv = FakeOperations::PostReceiveAtNoCost;
+      made.context.ops.poll_cq = FakeOperations::PollAtNoCost;
     }
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
-    fabric_->contexts.push_back(&context_);
+    for (const auto& made : contexts_) fabric_->contexts.push_back(made.get());
   }
   ~FakeCalls() override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
-    std::erase(fabric_->contexts, &context_);
+    for (const auto& made : contexts_) std::erase(fabric_->contexts, made.get());
   }
 
   absl::StatusOr<std::vector<OpenedDevice>> OpenDevices() override {
-    OpenedDevice device;
-    device.context = &context_.context;
-    device.name = "fake0";
-    device.attributes.phys_port_cnt = 1;
-    device.attributes.max_cqe = kCompletionsMax;
-    device.attributes.max_srq_wr = kCompletionsMax;
-    device.attributes.max_qp_rd_atom = 16;
-    device.attributes.max_qp_init_rd_atom = 16;
-    return std::vector<OpenedDevice>{device};
+    std::vector<OpenedDevice> devices;
+    for (const auto& made : contexts_) {
+      OpenedDevice& device = devices.emplace_back();
+      device.context = &made->context;
+      device.name = absl::StrCat("fake", made->number);
+      device.attributes.phys_port_cnt = 1;
+      device.attributes.max_cqe = kCompletionsMax;
+      device.attributes.max_srq_wr = kCompletionsMax;
+      device.attributes.max_qp_rd_atom = 16;
+      device.attributes.max_qp_init_rd_atom = 16;
+    }
+    return devices;
   }
   void AbandonDevice(ibv_context*) override {}
   uint64_t TimesSentAgain(ibv_context*, uint8_t) override {
@@ -148,10 +160,11 @@ class FakeCalls final : public VerbsCalls {
     attributes.max_msg_sz = kMessageMax;
     return attributes;
   }
-  std::vector<GidEntry> Gids(ibv_context*) override {
+  std::vector<GidEntry> Gids(ibv_context* context) override {
     GidEntry gid;
     gid.gid.raw[10] = gid.gid.raw[11] = 0xff;
     gid.gid.raw[12] = 127;
+    gid.gid.raw[14] = FakeOf<FakeContext>(context)->number;
     gid.gid.raw[15] = 1;
     gid.roce_v2 = true;
     return {gid};
@@ -334,12 +347,17 @@ class FakeCalls final : public VerbsCalls {
     id->state = FakeId::State::kListening;
     return absl::OkStatus();
   }
-  absl::Status ResolveAddress(rdma_cm_id* base, sockaddr*, sockaddr* target, int) override {
+  absl::Status ResolveAddress(rdma_cm_id* base, sockaddr* source, sockaddr* target, int) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    if (source == nullptr) source = target;
     std::memcpy(&base->route.addr.dst_storage, target, SizeOf(target));
-    std::memcpy(&base->route.addr.src_storage, target, SizeOf(target));
+    std::memcpy(&base->route.addr.src_storage, source, SizeOf(source));
     SetPort(&base->route.addr.src_addr, fabric_->next_port++);
-    base->verbs = &context_.context;
+    if (fabric_->cut.contains(HostOf(source)) || fabric_->cut.contains(HostOf(target))) {
+      Push(*FakeOf<FakeId>(base), EventOf(RDMA_CM_EVENT_ADDR_ERROR, -EHOSTUNREACH));
+      return absl::OkStatus();
+    }
+    base->verbs = &DeviceAt(source).context;
     Push(*FakeOf<FakeId>(base), EventOf(RDMA_CM_EVENT_ADDR_RESOLVED));
     return absl::OkStatus();
   }
@@ -363,7 +381,7 @@ class FakeCalls final : public VerbsCalls {
     FakeId& listener = *found->second;
     FakeId* asked = NewId(listener.id.channel, nullptr);
     asked->context = listener.context;
-    asked->id.verbs = &listener.context->context;
+    asked->id.verbs = &listener.context->host->DeviceAt(&base->route.addr.dst_addr).context;
     asked->id.route.addr.src_storage = base->route.addr.dst_storage;
     asked->id.route.addr.dst_storage = base->route.addr.src_storage;
     asked->remote_qp = parameters->qp_num;
@@ -421,7 +439,7 @@ class FakeCalls final : public VerbsCalls {
     auto* id = new FakeId();
     id->id.channel = channel;
     id->id.context = context;
-    id->context = &context_;
+    id->context = contexts_.front().get();
     return id;
   }
   // The peer hears of it, whatever state the two are in.
@@ -433,8 +451,23 @@ class FakeCalls final : public VerbsCalls {
          EventOf(connected ? RDMA_CM_EVENT_DISCONNECTED : RDMA_CM_EVENT_REJECTED, connected ? 0 : kRejectedByConsumer));
   }
 
+  static std::string HostOf(const sockaddr* address) {
+    char text[INET_ADDRSTRLEN] = "";
+    if (address->sa_family == AF_INET) {
+      inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(address)->sin_addr, text, sizeof(text));
+    }
+    return text;
+  }
+  // The first has every address that no other has.
+  FakeContext& DeviceAt(const sockaddr* address) {
+    for (const auto& device : contexts_) {
+      if (HostOf(address) == absl::StrCat("127.0.", device->number, ".1")) return *device;
+    }
+    return *contexts_.front();
+  }
+
   const std::shared_ptr<FakeFabric> fabric_;
-  FakeContext context_;
+  std::vector<std::unique_ptr<FakeContext>> contexts_;
 };
 
 std::unique_ptr<VerbsCalls> FakeVerbsCalls(std::shared_ptr<FakeFabric> fabric) {

@@ -19,6 +19,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -34,7 +36,9 @@ struct FakeId;
 class FakeFabric {
  public:
   enum class Kind { kChecked, kNoCost };
-  explicit FakeFabric(Kind fabric_kind = Kind::kChecked) : kind(fabric_kind) {}
+  // Every engine has so many devices: fake0 at 127.0.0.1, fake1 at 127.0.1.1, ...
+  explicit FakeFabric(Kind fabric_kind = Kind::kChecked, uint8_t device_count = 1)
+      : kind(fabric_kind), devices(device_count) {}
 
   struct Counters {
     uint64_t sends_posted = 0;      // work requests
@@ -54,6 +58,8 @@ class FakeFabric {
   void Report(ibv_event_type type);
   // What is posted from now on is left undone until the queue pair fails, as if the peer did not answer.
   void HoldSends(bool hold);
+  // Nothing gets to or from this address any more: resolving it fails.
+  void Cut(const std::string& address);
   // So many of the connection manager's messages get lost, of those that are sent next.
   void LoseRequests(int count);
   void LoseRejections(int count);
@@ -65,6 +71,7 @@ class FakeFabric {
   friend struct FakeOperations;
 
   const Kind kind;
+  const uint8_t devices;
   std::mutex mutex;
   Counters counts;
   int fail_next = -1;
@@ -72,6 +79,7 @@ class FakeFabric {
   int requests_to_lose = 0;
   int rejections_to_lose = 0;
   uint64_t times_sent_again = 0;
+  std::set<std::string> cut;
   uint32_t next_number = 100;
   uint16_t next_port = 20000;
   std::vector<FakeContext*> contexts;

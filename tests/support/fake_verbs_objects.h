@@ -27,8 +27,12 @@ struct FakeSignal {
   }
 };
 
+class FakeCalls;
+
 struct FakeContext {
   ibv_context context = {};
+  FakeCalls* host = nullptr;
+  uint8_t number = 0;
   ibv_device device = {};
   FakeFabric* fabric = nullptr;
   FakeSignal signal;

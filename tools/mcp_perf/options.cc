@@ -34,7 +34,7 @@ void Declare(CLI::App& app, RawOptions& raw) {
   app.add_option("-B,--bind", raw.bind, "address to listen on [all; with --loopback an RDMA device's, else 127.0.0.1]");
   app.add_option("--transport", raw.transport, "auto|verbs|tcp; auto: verbs where both sides can, else tcp")
       ->capture_default_str();
-  app.add_option("--device", raw.device, "NAME[/PORT]: device of verbs");
+  app.add_option("--device", raw.device, "NAME[/PORT][,...]: devices of verbs, in the order in which rails take them");
   app.add_option("--gid-index", raw.gid_index, "GID of verbs");
   app.add_option("--rails", raw.rails, "connections to stripe over, 1 to 8 [chosen]");
   app.add_option("--memory", raw.memory, "host|cuda[:N]: where this side's buffers live")->capture_default_str();
@@ -165,7 +165,7 @@ absl::StatusOr<Options> Check(const RawOptions& raw) {
   options.once = raw.once;
   options.transport = raw.transport;
   options.protocol = raw.protocol;
-  options.device = raw.device;
+  options.devices = absl::StrSplit(raw.device, ',', absl::SkipEmpty());
   if (raw.gid_index) {
     uint64_t index = 0;
     MCP_PERF_RETURN_IF_ERROR(ParseCount("--gid-index", *raw.gid_index, 0, 255, index));
@@ -178,7 +178,7 @@ absl::StatusOr<Options> Check(const RawOptions& raw) {
 
 VerbsOptions VerbsOf(const Options& options) {
   VerbsOptions verbs;
-  verbs.device = options.device;
+  verbs.devices = options.devices;
   verbs.gid_index = options.gid_index;
   return verbs;
 }

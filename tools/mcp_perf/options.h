@@ -59,7 +59,7 @@ struct Options {
   // What was asked for and is not in this build, where the contract lets it be left out.
   std::string transport = "auto";
   std::string protocol = "auto";
-  std::string device;  // of verbs; empty: chosen
+  std::vector<std::string> devices;  // of verbs; empty: chosen
   int gid_index = -1;
   std::vector<Fallback> fallbacks;
 

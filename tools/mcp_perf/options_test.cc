@@ -41,9 +41,10 @@ TEST(Options, ModesFollowFromHostAndLoopback) {
 
 TEST(Options, TransportAndItsDevice) {
   EXPECT_EQ(Parse({"--loopback"}).options->transport, "auto");
-  const Options options = *Parse({"--transport", "verbs", "--device", "mlx5_0/1", "--gid-index", "3", "h"}).options;
+  const Options options =
+      *Parse({"--transport", "verbs", "--device", "mlx5_0/1,mlx5_1", "--gid-index", "3", "h"}).options;
   EXPECT_EQ(options.transport, "verbs");
-  EXPECT_EQ(options.device, "mlx5_0/1");
+  EXPECT_EQ(options.devices, std::vector<std::string>({"mlx5_0/1", "mlx5_1"}));
   EXPECT_EQ(options.gid_index, 3);
 }
 
@@ -80,7 +81,7 @@ TEST(Options, RefusalsNameTheOption) {
       {{"--transport", "quic"}, "--transport"},
       {{"--transport", "tcp", "--device", "mlx5_0"}, "--device"},
       {{"--transport", "tcp", "--gid-index", "3"}, "--gid-index"},
-      {{"--device", "mlx5_0,mlx5_1"}, "--device"},
+      {{"--device", "mlx5_0,,mlx5_1"}, "--device"},
       {{"--gid-index", "x"}, "--gid-index"},
       {{"--rails", "9"}, "--rails"},
       {{"--rails", "0"}, "--rails"},

@@ -39,8 +39,8 @@ absl::Status CheckAvailable(const RawOptions& raw) {
     return WrongOption(raw.device.empty() ? "--gid-index" : "--device",
                        "tcp follows the routes to HOST: this goes with --transport verbs or auto");
   }
-  if (raw.device.find(',') != std::string::npos) {
-    return NotInThisBuild("--device", raw.device, "choice of several devices", "name one");
+  if (absl::StartsWith(raw.device, ",") || absl::EndsWith(raw.device, ",") || absl::StrContains(raw.device, ",,")) {
+    return WrongOption("--device", absl::StrCat("\"", raw.device, "\" has a name of no length"));
   }
   for (const auto& [option, value] : {std::pair("--memory", raw.memory), {"--remote-memory", raw.remote_memory}}) {
     if (value == "host") continue;

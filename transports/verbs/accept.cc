@@ -78,6 +78,14 @@ void VerbsTransport::StopListening(absl::string_view bound_address) {
   listeners_.erase(found);
 }
 
+// Where else the listener is that the request came to: on every device, if it is bound to none.
+std::vector<VerbsAddress> VerbsTransport::ElsewhereThan(const VerbsDevice& device, const PendingConnection& request) {
+  const absl::StatusOr<VerbsAddress> listener = ParseVerbsAddress(request.listener_address());
+  const absl::StatusOr<VerbsAddress> caller = ParseVerbsAddress(request.remote_address());
+  if (!listener.ok() || !caller.ok() || !listener->is_any()) return {};
+  return network_->OtherAddresses(device, caller->storage.ss_family, listener->port());
+}
+
 void VerbsTransport::Turn(rdma_cm_id* id, const RejectData& data) {
   const std::string bytes = EncodeReject(data);
   // The peer finds out by itself if this fails.
@@ -174,7 +182,8 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
     const QueuePairSettings settings = SettingsFor(*connection, path_mtu_max);
     MCP_ASSIGN_OR_RETURN(connection->path_mtu, calls().ReadyQueuePair(id, connection->qp, settings));
     const std::array<std::byte, kAcceptBytes> bytes =
-        EncodeAccept({static_cast<uint8_t>(connection->path_mtu), connection->device->index, connection->nonce});
+        EncodeAccept({static_cast<uint8_t>(connection->path_mtu), connection->device->index, connection->nonce,
+                      ElsewhereThan(*connection->device, request)});
     rdma_conn_param parameters = {};
     parameters.private_data = bytes.data();
     parameters.private_data_len = static_cast<uint8_t>(bytes.size());

@@ -46,6 +46,39 @@ absl::StatusOr<VerbsAddress> FromResolver(const Endpoint& endpoint, absl::string
 
 }  // namespace
 
+absl::Span<const uint8_t> VerbsAddress::host_bytes() const {
+  if (storage.ss_family == AF_INET) {
+    const auto& in = reinterpret_cast<const sockaddr_in&>(storage);
+    return {reinterpret_cast<const uint8_t*>(&in.sin_addr), sizeof(in.sin_addr)};
+  }
+  if (storage.ss_family == AF_INET6) {
+    const auto& in = reinterpret_cast<const sockaddr_in6&>(storage);
+    return {reinterpret_cast<const uint8_t*>(&in.sin6_addr), sizeof(in.sin6_addr)};
+  }
+  return {};
+}
+
+// The port has the same place in both families.
+uint16_t VerbsAddress::port() const { return ntohs(reinterpret_cast<const sockaddr_in&>(storage).sin_port); }
+void VerbsAddress::set_port(uint16_t port) { reinterpret_cast<sockaddr_in&>(storage).sin_port = htons(port); }
+
+bool VerbsAddress::is_any() const {
+  const absl::Span<const uint8_t> bytes = host_bytes();
+  return !bytes.empty() && std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
+}
+
+bool VerbsAddress::is_link_local() const {
+  const absl::Span<const uint8_t> bytes = host_bytes();
+  return bytes.size() == sizeof(in6_addr) && bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80;
+}
+
+VerbsAddress CopyVerbsAddress(const sockaddr* address) {
+  VerbsAddress copy;
+  if (address->sa_family != AF_INET && address->sa_family != AF_INET6) return copy;
+  std::memcpy(&copy.storage, address, address->sa_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
+  return copy;
+}
+
 absl::StatusOr<VerbsAddress> ParseVerbsAddress(absl::string_view text) {
   const absl::StatusOr<Endpoint> endpoint = ParseEndpoint(text);
   if (!endpoint.ok())

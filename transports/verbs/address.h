@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "transports/verbs/calls.h"
 
 namespace mcp::internal {
@@ -18,11 +19,22 @@ struct VerbsAddress {
   sockaddr_storage storage = {};
 
   sockaddr* raw() { return reinterpret_cast<sockaddr*>(&storage); }
+  const sockaddr* raw() const { return reinterpret_cast<const sockaddr*>(&storage); }
+  // Four or sixteen, as the network has them; none of an unset address.
+  absl::Span<const uint8_t> host_bytes() const;
+  uint16_t port() const;
+  void set_port(uint16_t port);
+  bool is_any() const;  // "0.0.0.0", "::"
+  bool is_link_local() const;
+  bool SameHost(const VerbsAddress& other) const {
+    return storage.ss_family == other.storage.ss_family && host_bytes() == other.host_bytes();
+  }
 };
 
 // "1.2.3.4:5" or "[IPv6]:5"; names are not resolved here.
 absl::StatusOr<VerbsAddress> ParseVerbsAddress(absl::string_view text);
 std::string FormatVerbsAddress(const sockaddr* address);
+VerbsAddress CopyVerbsAddress(const sockaddr* address);
 
 // The higher the better: RoCE v2 before v1, routable before link-local.
 int GidRank(const GidEntry& gid);

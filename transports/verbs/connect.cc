@@ -12,17 +12,21 @@ namespace mcp::internal {
 namespace {
 
 constexpr int kResolveMsMax = 60'000;
+// Where there are other paths to try: the kernel asks for a neighbour three times, once a second.
+constexpr int kResolveMsPerPath = 1'000;
 // The connection manager sends a request anew after 4.3 s only, and an answer that refuses one not at all. So whoever
 // is not answered asks anew after about this, then twice as long, and so on; the deadline ends it.
 constexpr int64_t kAskAgainNs = 250 * kNsPerMs;
 constexpr uint32_t kAskAgainDoublings = 3;
+// Where there are other paths to try: within about a second.
+constexpr uint32_t kAsksPerPath = 2;
 // Reasons of the connection manager, as events carry them (InfiniBand Architecture, 12.6.7.2).
 constexpr int kRejectedNobodyListens = 8;
 constexpr int kRejectedByConsumer = 28;
 
 }  // namespace
 
-absl::StatusOr<ConnectionId> VerbsTransport::Connect(absl::string_view address, uint32_t /*path*/,
+absl::StatusOr<ConnectionId> VerbsTransport::Connect(absl::string_view address, uint32_t path,
                                                      absl::Span<const std::byte> hello, void* context,
                                                      int64_t deadline_ns) {
   if (hello.size() > kHelloBytesMax) {
@@ -32,8 +36,8 @@ absl::StatusOr<ConnectionId> VerbsTransport::Connect(absl::string_view address, 
   MCP_ASSIGN_OR_RETURN(const VerbsAddress target, ParseVerbsAddress(address));
   MCP_ASSIGN_OR_RETURN(VerbsConnection * connection, NewConnection(context));
   connection->state = State::kResolving;
-  connection->target = target;
-  connection->remote_address = FormatVerbsAddress(connection->target.raw());
+  connection->paths = PathsTo(target, path);
+  connection->peer = target;
   connection->hello.assign(hello.begin(), hello.end());
   connection->nonce = network_->NewNonce();
   connection->deadline_ns = deadline_ns;
@@ -42,9 +46,56 @@ absl::StatusOr<ConnectionId> VerbsTransport::Connect(absl::string_view address, 
   return connection->id;
 }
 
+// The first rail goes to the address that was asked for, by the route to it unless a device was asked for. What its
+// answer told makes the pairs that further rails take in turn. The route stays as the last resort of each.
+std::vector<VerbsPath> VerbsTransport::PathsTo(const VerbsAddress& target, uint32_t path) const {
+  if (target.is_link_local()) return {{std::nullopt, target}};  // of the one interface that it names
+  const sa_family_t family = target.storage.ss_family;
+  const std::optional<VerbsPeers::Peer> known = network_->peers().Find(FormatVerbsAddress(target.raw()));
+  std::vector<VerbsPath> by_route;
+  if (!network_->chooses()) by_route.push_back({std::nullopt, target});
+  if (!known.has_value() && !network_->chooses()) return by_route;
+  const std::vector<VerbsAddress> sources =
+      network_->Sources(family, known.has_value() ? std::optional(known->source) : std::nullopt);
+  if (sources.empty()) return {{std::nullopt, target}};
+  std::vector<VerbsAddress> targets = {target};
+  if (known.has_value()) targets.insert(targets.end(), known->others.begin(), known->others.end());
+  if (sources.size() == 1 && targets.size() == 1 && !by_route.empty()) return by_route;
+  VerbsPaths paths = PairUp(sources, targets);
+  const auto turn = static_cast<ptrdiff_t>(path % paths.spread);
+  std::rotate(paths.pairs.begin(), paths.pairs.begin() + turn,
+              paths.pairs.begin() + static_cast<ptrdiff_t>(paths.spread));
+  paths.pairs.insert(paths.pairs.end(), by_route.begin(), by_route.end());
+  return std::move(paths.pairs);
+}
+
 int VerbsTransport::RemainingMs(const VerbsConnection& connection) const {
   const int64_t left_ms = (connection.deadline_ns - clock_->NowNs()) / kNsPerMs;
-  return static_cast<int>(std::clamp<int64_t>(left_ms, 1, kResolveMsMax));
+  return static_cast<int>(std::clamp<int64_t>(left_ms, 1, OthersLeft(connection) ? kResolveMsPerPath : kResolveMsMax));
+}
+
+// Once the peer has heard a piece, the path is the one.
+bool VerbsTransport::OthersLeft(const VerbsConnection& connection) const {
+  return connection.hello_offset == 0 && connection.path + 1 < connection.paths.size();
+}
+
+// A peer that has heard nothing yet may not be reached this way at all.
+absl::Status VerbsTransport::AskAgain(VerbsConnection& connection) {
+  if (connection.asked < kAsksPerPath || !OthersLeft(connection)) return BeginRequest(connection);
+  return TryNextPath(connection,
+                     absl::UnavailableError(absl::StrCat("verbs: connect to ", connection.remote_address,
+                                                         ": no answer to ", connection.asked, " requests")));
+}
+
+absl::Status VerbsTransport::TryNextPath(VerbsConnection& connection, absl::Status why) {
+  while (OthersLeft(connection)) {
+    connection.passed_over.push_back(std::string(why.message()));
+    ++connection.path;
+    connection.asked = 0;
+    why = BeginRequest(connection);
+    if (why.ok()) break;
+  }
+  return why;
 }
 
 // An id serves for one request: each piece of the hello takes a new one.
@@ -53,18 +104,19 @@ absl::Status VerbsTransport::BeginRequest(VerbsConnection& connection) {
   connection.state = State::kResolving;
   connection.ask_again_ns = 0;
   MCP_ASSIGN_OR_RETURN(connection.cm_id, calls().CreateId(channel_, &connection));
-  VerbsAddress source = network_->source().value_or(VerbsAddress());
-  const bool bind = source.storage.ss_family == connection.target.storage.ss_family;
-  return calls().ResolveAddress(connection.cm_id, bind ? source.raw() : nullptr, connection.target.raw(),
-                                RemainingMs(connection));
+  VerbsPath path = connection.paths[connection.path];
+  connection.remote_address = FormatVerbsAddress(path.target.raw());
+  return calls().ResolveAddress(connection.cm_id, path.source.has_value() ? path.source->raw() : nullptr,
+                                path.target.raw(), RemainingMs(connection));
 }
 
 absl::Status VerbsTransport::OnAddressResolved(VerbsConnection& connection) {
   VerbsDevice* device = network_->DeviceOf(connection.cm_id->verbs);
   if (device == nullptr) {
-    return absl::UnavailableError(
-        absl::StrCat("verbs: the route to ", connection.remote_address,
-                     " is by a device that is not used: ", absl::StrJoin(network_->passed_over(), "; ")));
+    return TryNextPath(connection,
+                       absl::UnavailableError(absl::StrCat(
+                           "verbs: the route to ", connection.remote_address,
+                           " is by a device that is not used: ", absl::StrJoin(network_->passed_over(), "; "))));
   }
   if (connection.device != device) DropQueuePair(connection);
   connection.device = device;
@@ -113,6 +165,10 @@ absl::Status VerbsTransport::OnResponse(VerbsConnection& connection, const Conne
         absl::StrCat("verbs: ", connection.remote_address, " answers a request that is not this one"));
   }
   connection.remote_device = data.device;
+  if (connection.paths[connection.path].target.SameHost(connection.peer)) {
+    network_->peers().Learn(FormatVerbsAddress(connection.peer.raw()),
+                            {CopyVerbsAddress(rdma_get_local_addr(connection.cm_id)), data.others});
+  }
   const ibv_mtu path_mtu_max =
       std::min(static_cast<ibv_mtu>(data.path_mtu), connection.device->port_attributes.active_mtu);
   MCP_ASSIGN_OR_RETURN(connection.path_mtu,
@@ -134,8 +190,8 @@ absl::Status VerbsTransport::OnRejected(VerbsConnection& connection, const Conne
         absl::StrCat("verbs: connect to ", connection.remote_address, ": refused: ", data->reason));
   }
   if (event.status == kRejectedNobodyListens) {
-    return NobodyListens(absl::UnavailableError(
-        absl::StrCat("verbs: connect to ", connection.remote_address, ": nobody listens there")));
+    return TryNextPath(connection, NobodyListens(absl::UnavailableError(absl::StrCat(
+                                       "verbs: connect to ", connection.remote_address, ": nobody listens there"))));
   }
   return absl::UnavailableError(
       absl::StrCat("verbs: connect to ", connection.remote_address, ": rejected, reason ", event.status));

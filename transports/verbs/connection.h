@@ -91,8 +91,11 @@ struct VerbsConnection {
   uint64_t nonce = 0;
   std::vector<std::byte> hello;  // ours to the peer: the connecting side's in pieces, the accepting side's as welcome
   uint16_t hello_offset = 0;
-  VerbsAddress target;
-  int64_t deadline_ns = 0;   // of connecting, of the goodbye, of draining
+  VerbsAddress peer;                     // connecting side: the address that was asked for
+  std::vector<VerbsPath> paths;          // connecting side: to be tried in this order
+  size_t path = 0;                       // the one that is being tried, or was taken
+  std::vector<std::string> passed_over;  // the paths before it, and why
+  int64_t deadline_ns = 0;               // of connecting, of the goodbye, of draining
   int64_t ask_again_ns = 0;  // connecting side, a piece that is not the last: when to ask anew. 0: not at all
   uint32_t asked = 0;        // how often for this piece
   ibv_mtu path_mtu = IBV_MTU_1024;

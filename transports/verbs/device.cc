@@ -118,6 +118,14 @@ QueuePairSettings VerbsTransport::SettingsFor(const VerbsConnection& connection,
   return settings;
 }
 
+std::string VerbsTransport::WhyThisDevice(const VerbsConnection& connection) const {
+  if (connection.paths.empty()) return "the peer came by it";
+  const VerbsPath& path = connection.paths[connection.path];
+  if (!path.source.has_value()) return "it has the route to the peer";
+  if (!network_->config().devices.empty()) return "asked for";
+  return absl::StrCat("path ", connection.path + 1, " of ", connection.paths.size(), " to the peer");
+}
+
 ConnectionDescription VerbsTransport::Describe(ConnectionId id) const {
   ConnectionDescription description;
   const VerbsConnection* connection = Find(id);
@@ -126,9 +134,8 @@ ConnectionDescription VerbsTransport::Describe(ConnectionId id) const {
   description.remote_address = connection->remote_address;
   if (connection->device == nullptr) return description;
   const VerbsDevice& device = *connection->device;
-  description.notes.push_back(absl::StrCat(
-      "device ", device.opened.name, ": ",
-      network_->config().device.empty() ? "it has the route to the peer" : "asked for", ", port ", device.port));
+  description.notes.push_back(
+      absl::StrCat("device ", device.opened.name, ": ", WhyThisDevice(*connection), ", port ", device.port));
   for (const GidEntry& gid : device.gids) {
     const std::optional<VerbsAddress> address = AddressOfGid(gid);
     sockaddr_storage with_port = address.has_value() ? address->storage : sockaddr_storage();
@@ -146,6 +153,9 @@ ConnectionDescription VerbsTransport::Describe(ConnectionId id) const {
     break;
   }
   description.notes.push_back(absl::StrCat("path MTU ", MtuBytes(connection->path_mtu), ": the smaller of both ends'"));
+  for (const std::string& line : connection->passed_over) {
+    description.notes.push_back(absl::StrCat("path not taken: ", line));
+  }
   for (const std::string& line : network_->passed_over()) {
     description.notes.push_back(absl::StrCat("not used: ", line));
   }

@@ -5,8 +5,9 @@
 // every 64th looks at the connection manager's descriptor too. No allocation or lock; no system call on the way of
 // data.
 //
-// Files: connect (the connecting side's handshake), accept (listeners and theirs), post, poll (rounds and waiting),
-// recover (faults and endings), queues (what a lane has on a device), memory, network (what lanes share).
+// Files: paths (which way to a peer), connect (the connecting side's handshake), accept (listeners and theirs), post,
+// poll (rounds and waiting), recover (faults and endings), queues (what a lane has on a device), memory, network (what
+// lanes share).
 #ifndef MCP_TRANSPORTS_VERBS_DEVICE_H_
 #define MCP_TRANSPORTS_VERBS_DEVICE_H_
 
@@ -83,11 +84,16 @@ class VerbsTransport final : public Transport {
   absl::StatusOr<VerbsConnection*> NewConnection(void* context);
   absl::StatusOr<LaneQueues*> QueuesOf(VerbsDevice& device);
   absl::Status MakeQueuePair(VerbsConnection& connection);
+  std::string WhyThisDevice(const VerbsConnection& connection) const;
   QueuePairSettings SettingsFor(const VerbsConnection& connection, ibv_mtu path_mtu_max) const;
   VerbsCalls& calls() const { return network_->calls(); }
 
   // connect.cc
+  std::vector<VerbsPath> PathsTo(const VerbsAddress& target, uint32_t path) const;
   absl::Status BeginRequest(VerbsConnection& connection);
+  absl::Status AskAgain(VerbsConnection& connection);
+  absl::Status TryNextPath(VerbsConnection& connection, absl::Status why);
+  bool OthersLeft(const VerbsConnection& connection) const;
   absl::Status OnAddressResolved(VerbsConnection& connection);
   absl::Status OnRouteResolved(VerbsConnection& connection);
   absl::Status OnResponse(VerbsConnection& connection, const ConnectionEvent& event);
@@ -99,6 +105,7 @@ class VerbsTransport final : public Transport {
   void OnRequest(const ConnectionEvent& event);
   bool IsRepeated(const ConnectData& data) const;
   bool CollectHello(const ConnectData& data, std::vector<std::byte>* hello);
+  std::vector<VerbsAddress> ElsewhereThan(const VerbsDevice& device, const PendingConnection& request);
   void Turn(rdma_cm_id* id, const RejectData& data);
   void SayWelcome(VerbsConnection& connection);
 

@@ -1,6 +1,9 @@
 #include "transports/verbs/handshake.h"
 
+#include <netinet/in.h>
+
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +17,8 @@ namespace {
 constexpr uint32_t kMagic = 0x5650434d;  // "MCPV"
 constexpr uint8_t kVersion = 1;
 constexpr size_t kPieceOffset = kConnectDataMax - kHelloPieceMax;
+constexpr size_t kHeadBytes = 16;
+constexpr size_t kMappedPrefixBytes = 12;  // ::ffff:0:0/96
 // Magic, version, what it is, nonce, offset.
 constexpr size_t kRejectTextOffset = 18;
 
@@ -39,6 +44,29 @@ void StoreHead(std::byte* to, uint8_t path_mtu, uint8_t device, uint8_t count, u
   StoreLittleEndian<uint8_t>(to + 6, device);
   StoreLittleEndian<uint8_t>(to + 7, count);
   StoreLittleEndian<uint64_t>(to + 8, nonce);
+}
+
+void StoreAddress(const VerbsAddress& address, std::byte* to) {
+  const absl::Span<const uint8_t> host = address.host_bytes();
+  if (host.size() == 4) to[10] = to[11] = std::byte{0xff};
+  if (!host.empty()) std::memcpy(to + 16 - host.size(), host.data(), host.size());
+  StoreLittleEndian<uint16_t>(to + 16, address.port());
+}
+
+VerbsAddress LoadAddress(const std::byte* from) {
+  constexpr std::array<uint8_t, kMappedPrefixBytes> kPrefix = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  VerbsAddress address;
+  if (std::memcmp(from, kPrefix.data(), kPrefix.size()) == 0) {
+    auto* in = reinterpret_cast<sockaddr_in*>(&address.storage);
+    in->sin_family = AF_INET;
+    std::memcpy(&in->sin_addr, from + kMappedPrefixBytes, sizeof(in->sin_addr));
+  } else {
+    auto* in = reinterpret_cast<sockaddr_in6*>(&address.storage);
+    in->sin6_family = AF_INET6;
+    std::memcpy(&in->sin6_addr, from, sizeof(in->sin6_addr));
+  }
+  address.set_port(LoadLittleEndian<uint16_t>(from + 16));
+  return address;
 }
 
 absl::Status CheckMtuAndDevice(uint8_t path_mtu, uint8_t device) {
@@ -81,7 +109,9 @@ absl::StatusOr<ConnectData> DecodeConnect(absl::Span<const std::byte> bytes) {
 
 std::array<std::byte, kAcceptBytes> EncodeAccept(const AcceptData& data) {
   std::array<std::byte, kAcceptBytes> bytes{};
-  StoreHead(bytes.data(), data.path_mtu, data.device, 0, data.nonce);
+  const size_t count = std::min(data.others.size(), kDevicesMax - 1);
+  StoreHead(bytes.data(), data.path_mtu, data.device, static_cast<uint8_t>(count), data.nonce);
+  for (size_t i = 0; i < count; ++i) StoreAddress(data.others[i], bytes.data() + kHeadBytes + i * kAcceptAddressBytes);
   return bytes;
 }
 
@@ -92,6 +122,11 @@ absl::StatusOr<AcceptData> DecodeAccept(absl::Span<const std::byte> bytes) {
   data.device = LoadLittleEndian<uint8_t>(bytes.data() + 6);
   data.nonce = LoadLittleEndian<uint64_t>(bytes.data() + 8);
   if (absl::Status checked = CheckMtuAndDevice(data.path_mtu, data.device); !checked.ok()) return checked;
+  const auto count = LoadLittleEndian<uint8_t>(bytes.data() + 7);
+  if (count >= kDevicesMax) return Invalid(absl::StrCat("addresses ", count, " are not below ", kDevicesMax));
+  for (size_t i = 0; i < count; ++i) {
+    data.others.push_back(LoadAddress(bytes.data() + kHeadBytes + i * kAcceptAddressBytes));
+  }
   return data;
 }
 

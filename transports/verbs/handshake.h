@@ -12,10 +12,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "lib/memory/remote_window.h"
+#include "transports/verbs/address.h"
 
 namespace mcp::internal {
 
@@ -39,13 +42,18 @@ struct ConnectData {
 std::array<std::byte, kConnectDataMax> EncodeConnect(const ConnectData& data);
 absl::StatusOr<ConnectData> DecodeConnect(absl::Span<const std::byte> bytes);
 
-// What accepts a connection: the smaller path MTU, and the nonce given back.
+// What accepts a connection: the smaller path MTU, the nonce given back, and where else the acceptor listens.
+//    0 to 15 as above, with the count of addresses in place of the bytes of a piece
+//    16 each address: 16 bytes, IPv4 as ::ffff:a.b.c.d; u16 port
 struct AcceptData {
   uint8_t path_mtu = 0;
   uint8_t device = 0;
   uint64_t nonce = 0;
+  std::vector<VerbsAddress> others;  // of its other devices; at most kDevicesMax - 1
 };
-inline constexpr size_t kAcceptBytes = 16;
+inline constexpr size_t kAcceptAddressBytes = 18;
+inline constexpr size_t kAcceptBytes = 16 + (kDevicesMax - 1) * kAcceptAddressBytes;
+static_assert(kAcceptBytes <= kAcceptDataMax);
 std::array<std::byte, kAcceptBytes> EncodeAccept(const AcceptData& data);
 absl::StatusOr<AcceptData> DecodeAccept(absl::Span<const std::byte> bytes);
 

@@ -1,12 +1,14 @@
 #include "transports/verbs/network.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "lib/base/status_macros.h"
 
 namespace mcp::internal {
@@ -20,6 +22,56 @@ constexpr uint32_t kSoftRoceMessageBytesMax = 64 << 10;
 
 const char* PortStateText(ibv_port_state state) { return ibv_port_state_str(state); }
 
+// "mlx5_0" and "mlx5_0/1" name mlx5_0.
+bool IsNamed(absl::string_view wanted, absl::string_view device) {
+  return absl::ConsumePrefix(&wanted, device) && (wanted.empty() || wanted[0] == '/');
+}
+
+// Of the link, from the codes of a PortInfo (InfiniBand Architecture Specification, 14.2.5.6); 0 where unknown.
+int64_t MegabitsPerSecond(const ibv_port_attr& port) {
+  int64_t lane = 0;
+  switch (port.active_speed) {
+    case 1:
+      lane = 2'500;
+      break;
+    case 2:
+      lane = 5'000;
+      break;
+    case 4:
+    case 8:
+      lane = 10'000;
+      break;
+    case 16:
+      lane = 14'000;
+      break;
+    case 32:
+      lane = 25'000;
+      break;
+    case 64:
+      lane = 50'000;
+      break;
+    case 128:
+      lane = 100'000;
+      break;
+    default:
+      break;
+  }
+  switch (port.active_width) {
+    case 1:
+      return lane;
+    case 2:
+      return 4 * lane;
+    case 4:
+      return 8 * lane;
+    case 8:
+      return 12 * lane;
+    case 16:
+      return 2 * lane;
+    default:
+      return 0;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<VerbsNetwork>> CreateVerbsNetwork(const VerbsConfig& config, Logger* logger) {
@@ -30,7 +82,7 @@ absl::StatusOr<std::shared_ptr<VerbsNetworkImpl>> VerbsNetworkImpl::Create(const
                                                                            std::unique_ptr<VerbsCalls> calls) {
   std::shared_ptr<VerbsNetworkImpl> network(new VerbsNetworkImpl(config, logger, std::move(calls)));
   MCP_RETURN_IF_ERROR(network->OpenDevices());
-  MCP_RETURN_IF_ERROR(network->ChooseSource());
+  MCP_RETURN_IF_ERROR(network->CheckSource());
   std::vector<ibv_pd*> domains;
   for (const auto& device : network->devices_) {
     MCP_ASSIGN_OR_RETURN(device->domain, network->calls_->AllocateDomain(device->opened.context));
@@ -59,17 +111,52 @@ absl::Status VerbsNetworkImpl::OpenDevices() {
     const std::string why_not = Consider(device);
     if (!why_not.empty()) passed_over_.push_back(absl::StrCat(device.name, ": ", why_not));
   }
-  if (!devices_.empty()) return absl::OkStatus();
+  if (!devices_.empty()) return RankDevices();
   return absl::UnavailableError(absl::StrCat("no RDMA device can be used: ", absl::StrJoin(passed_over_, "; ")));
 }
 
+// Those asked for in the order of the asking, else the best first; at most as many as a window has keys.
+absl::Status VerbsNetworkImpl::RankDevices() {
+  const auto place = [this](const VerbsDevice& device) {
+    return std::find_if(config_.devices.begin(), config_.devices.end(),
+                        [&](const std::string& wanted) { return IsNamed(wanted, device.opened.name); }) -
+           config_.devices.begin();
+  };
+  for (const std::string& wanted : config_.devices) {
+    if (std::any_of(devices_.begin(), devices_.end(),
+                    [&](const auto& device) { return IsNamed(wanted, device->opened.name); })) {
+      continue;
+    }
+    return absl::UnavailableError(
+        absl::StrCat("RDMA device ", wanted, " was asked for and can't be used: ", absl::StrJoin(passed_over_, "; ")));
+  }
+  std::stable_sort(devices_.begin(), devices_.end(), [&](const auto& a, const auto& b) {
+    const auto rank = [&](const VerbsDevice& device) {
+      return std::tuple(place(device), device.gids.empty() ? 0 : -GidRank(device.gids.front()),
+                        -MegabitsPerSecond(device.port_attributes));
+    };
+    return rank(*a) < rank(*b);
+  });
+  for (size_t i = kDevicesMax; i < devices_.size(); ++i) {
+    passed_over_.push_back(
+        absl::StrCat(devices_[i]->opened.name, ": ", kDevicesMax, " others are better, and no more are used"));
+  }
+  devices_.resize(std::min(devices_.size(), kDevicesMax));
+  for (size_t i = 0; i < devices_.size(); ++i) devices_[i]->index = static_cast<uint8_t>(i);
+  return absl::OkStatus();
+}
+
 std::string VerbsNetworkImpl::Consider(const OpenedDevice& opened) {
-  const std::vector<std::string> wanted = absl::StrSplit(config_.device, '/');
-  if (!config_.device.empty() && wanted[0] != opened.name)
-    return absl::StrCat("not the one asked for, ", config_.device);
   int wanted_port = 0;
-  if (wanted.size() > 1 && !absl::SimpleAtoi(wanted[1], &wanted_port)) return absl::StrCat("no port ", wanted[1]);
-  if (devices_.size() == kDevicesMax) return absl::StrCat("more than ", kDevicesMax, " devices");
+  if (!config_.devices.empty()) {
+    const auto asked = std::find_if(config_.devices.begin(), config_.devices.end(),
+                                    [&](const std::string& wanted) { return IsNamed(wanted, opened.name); });
+    if (asked == config_.devices.end()) {
+      return absl::StrCat("not asked for, as ", absl::StrJoin(config_.devices, " and "), " were");
+    }
+    const std::vector<std::string> wanted = absl::StrSplit(*asked, '/');
+    if (wanted.size() > 1 && !absl::SimpleAtoi(wanted[1], &wanted_port)) return absl::StrCat("no port ", wanted[1]);
+  }
   std::string states;
   for (uint8_t port = 1; port <= opened.attributes.phys_port_cnt; ++port) {
     if (wanted_port != 0 && port != wanted_port) continue;
@@ -81,7 +168,6 @@ std::string VerbsNetworkImpl::Consider(const OpenedDevice& opened) {
     }
     auto device = std::make_unique<VerbsDevice>();
     device->opened = opened;
-    device->index = static_cast<uint8_t>(devices_.size());
     device->port = port;
     device->port_attributes = *attributes;
     if (opened.attributes.vendor_id == kSoftRoceVendor) {
@@ -96,21 +182,67 @@ std::string VerbsNetworkImpl::Consider(const OpenedDevice& opened) {
   return states.empty() ? "it has no such port" : states;
 }
 
-// Nothing was asked for: the route to the peer decides, and with it the GID.
-absl::Status VerbsNetworkImpl::ChooseSource() {
-  if (config_.device.empty() && config_.gid_index < 0) return absl::OkStatus();
-  const VerbsDevice& device = *devices_.front();
-  for (const GidEntry& gid : device.gids) {
-    if (gid.port != device.port || (config_.gid_index >= 0 && static_cast<int>(gid.index) != config_.gid_index))
-      continue;
-    source_ = AddressOfGid(gid);
-    if (source_.has_value() || config_.gid_index < 0) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat("verbs ", device.opened.name, ": GID ", FormatGid(gid), " stands for no address to connect from"));
-  }
+// A GID that was asked for must be there: on every device that was asked for, else on one at least.
+absl::Status VerbsNetworkImpl::CheckSource() {
   if (config_.gid_index < 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("verbs ", device.opened.name, ": port ", device.port, " has no GID of index ", config_.gid_index));
+  std::vector<std::string> without;
+  for (const auto& device : devices_) {
+    const auto found = std::find_if(device->gids.begin(), device->gids.end(), [&](const GidEntry& gid) {
+      return gid.port == device->port && static_cast<int>(gid.index) == config_.gid_index;
+    });
+    if (found == device->gids.end()) {
+      without.push_back(absl::StrCat("verbs ", device->opened.name, ": port ", device->port, " has no GID of index ",
+                                     config_.gid_index));
+    } else if (!AddressOfGid(*found).has_value()) {
+      without.push_back(absl::StrCat("verbs ", device->opened.name, ": GID ", FormatGid(*found),
+                                     " stands for no address to connect from"));
+    }
+  }
+  if (without.size() < devices_.size() && (without.empty() || config_.devices.empty())) {
+    passed_over_.insert(passed_over_.end(), without.begin(), without.end());
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrJoin(without, "; "));
+}
+
+std::optional<VerbsAddress> VerbsDevice::AddressOf(sa_family_t family, int gid_index) const {
+  for (const GidEntry& gid : gids) {
+    if (gid.port != port || (gid_index >= 0 && static_cast<int>(gid.index) != gid_index)) continue;
+    std::optional<VerbsAddress> address = AddressOfGid(gid);
+    if (address.has_value() && address->storage.ss_family == family) return address;
+  }
+  return std::nullopt;
+}
+
+std::vector<VerbsAddress> VerbsNetworkImpl::Sources(sa_family_t family, const std::optional<VerbsAddress>& first) {
+  std::vector<VerbsAddress> sources;
+  for (const auto& device : devices_) {
+    if (device->gone.load(std::memory_order_acquire)) continue;
+    std::optional<VerbsAddress> address = device->AddressOf(family, config_.gid_index);
+    const bool reached =
+        first.has_value() && std::any_of(device->gids.begin(), device->gids.end(), [&](const auto& gid) {
+          const std::optional<VerbsAddress> other = AddressOfGid(gid);
+          return other.has_value() && other->SameHost(*first);
+        });
+    if (reached) address = first;
+    if (!address.has_value()) continue;
+    address->set_port(0);
+    sources.insert(reached && !chooses() ? sources.begin() : sources.end(), *address);
+  }
+  return sources;
+}
+
+std::vector<VerbsAddress> VerbsNetworkImpl::OtherAddresses(const VerbsDevice& device, sa_family_t family,
+                                                           uint16_t port) {
+  std::vector<VerbsAddress> others;
+  for (const auto& other : devices_) {
+    if (other.get() == &device || other->gone.load(std::memory_order_acquire)) continue;
+    std::optional<VerbsAddress> address = other->AddressOf(family, -1);
+    if (!address.has_value()) continue;
+    address->set_port(port);
+    others.push_back(*address);
+  }
+  return others;
 }
 
 VerbsDevice* VerbsNetworkImpl::DeviceOf(const ibv_context* context) {

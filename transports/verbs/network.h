@@ -18,6 +18,7 @@
 #include "transports/verbs/calls.h"
 #include "transports/verbs/faults.h"
 #include "transports/verbs/memory.h"
+#include "transports/verbs/paths.h"
 #include "transports/verbs/verbs_transport.h"
 
 namespace mcp::internal {
@@ -28,6 +29,8 @@ struct VerbsDevice {
   uint8_t port = 1;   // the first that is up, or the one asked for
   ibv_port_attr port_attributes = {};
   std::vector<GidEntry> gids;  // best first
+  // From which it connects, and which it tells peers: of the best GID of that family, if it has one.
+  std::optional<VerbsAddress> AddressOf(sa_family_t family, int gid_index) const;
   ibv_pd* domain = nullptr;
   std::atomic<bool> gone{false};
   // As of the last time that a lane asked.
@@ -62,8 +65,14 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   VerbsDevice* DeviceOf(const ibv_context* context);
   // Why devices were passed over, one line each.
   const std::vector<std::string>& passed_over() const { return passed_over_; }
-  // Where connections come from, where a device or GID was asked for.
-  const std::optional<VerbsAddress>& source() const { return source_; }
+  // The addresses of this host to try for a peer, best first: those of the devices that are still there. `first`: of
+  // the one that reached the peer before.
+  std::vector<VerbsAddress> Sources(sa_family_t family, const std::optional<VerbsAddress>& first);
+  // Where a device or a GID was asked for, no route decides.
+  bool chooses() const { return !config_.devices.empty() || config_.gid_index >= 0; }
+  // What else to tell a peer that came in by `device`.
+  std::vector<VerbsAddress> OtherAddresses(const VerbsDevice& device, sa_family_t family, uint16_t port);
+  VerbsPeers& peers() { return peers_; }
   rdma_event_channel* waiting_room() { return waiting_room_; }
   uint64_t NewNonce();
 
@@ -82,7 +91,8 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   absl::Status OpenDevices();
   // Why not, or empty.
   std::string Consider(const OpenedDevice& opened);
-  absl::Status ChooseSource();
+  absl::Status RankDevices();
+  absl::Status CheckSource();
   void Take(VerbsDevice& device, const ibv_async_event& event);
   // Lanes are to look at what was reported.
   void Announce();
@@ -92,7 +102,7 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   const std::unique_ptr<VerbsCalls> calls_;
   std::vector<std::unique_ptr<VerbsDevice>> devices_;
   std::vector<std::string> passed_over_;
-  std::optional<VerbsAddress> source_;
+  VerbsPeers peers_;
   std::unique_ptr<VerbsMemory> memory_;
   rdma_event_channel* waiting_room_ = nullptr;
   std::atomic<uint64_t> reports_{0};

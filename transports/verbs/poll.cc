@@ -229,6 +229,11 @@ void VerbsTransport::HandleConnectionEvent(const ConnectionEvent& event) {
       break;
     case RDMA_CM_EVENT_ADDR_ERROR:
     case RDMA_CM_EVENT_ROUTE_ERROR:
+      if (state != State::kResolving) break;
+      status = TryNextPath(*connection,
+                           absl::UnavailableError(absl::StrCat("verbs: connect to ", connection->remote_address, ": ",
+                                                               rdma_event_str(event.type), ", status ", event.status)));
+      break;
     case RDMA_CM_EVENT_CONNECT_ERROR:
     case RDMA_CM_EVENT_UNREACHABLE:
       status = absl::UnavailableError(absl::StrCat("verbs: connect to ", connection->remote_address, ": ",

@@ -164,7 +164,7 @@ void VerbsTransport::CheckDeadlines() {
       continue;
     }
     if (connection->state == State::kAsking && connection->deadline_ns > now_ns) {
-      if (absl::Status asked = BeginRequest(*connection); !asked.ok()) BeginClose(*connection, std::move(asked), false);
+      if (absl::Status asked = AskAgain(*connection); !asked.ok()) BeginClose(*connection, std::move(asked), false);
     } else if (connection->state == State::kLeaving) {
       FailQueuePair(*connection);
     } else if (connection->state == State::kDraining) {

@@ -1,0 +1,147 @@
+// The verbs transport where hosts have several devices: which way each rail goes, and what happens when that is none.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gtest/gtest.h"
+#include "tests/contract/transport_fixture.h"
+#include "tests/support/fake_verbs.h"
+#include "transports/verbs/handshake.h"
+#include "transports/verbs/network.h"
+
+namespace mcp::internal {
+namespace {
+
+// Two engines of two devices each: fake0 at 127.0.0.1, fake1 at 127.0.1.1. The acceptor listens on both.
+class VerbsOnTwoDevices : public testing::Test {
+ protected:
+  struct Side {
+    TransportEngine engine;
+    std::unique_ptr<TransportNode> node;
+  };
+
+  void SetUp() override { Start("0.0.0.0:0", {}); }
+  void Start(absl::string_view listen_at, const std::vector<std::string>& devices) {
+    a_.node.reset();
+    b_.node.reset();
+    for (Side* side : {&a_, &b_}) {
+      VerbsConfig config;
+      if (side == &a_) config.devices = devices;
+      side->engine.regions = std::make_unique<RegionTable>(64, Random(1));
+      auto network = VerbsNetworkImpl::Create(config, log_.logger(), FakeVerbsCalls(fabric_));
+      ASSERT_TRUE(network.ok()) << network.status();
+      side->engine.verbs = *std::move(network);
+      auto transport = MakeVerbsTransport(side->engine.verbs, &clock_, 0);
+      ASSERT_TRUE(transport.ok()) << transport.status();
+      side->node = std::make_unique<TransportNode>(&side->engine, 0, *std::move(transport));
+    }
+    const auto bound = b()->transport()->Listen(listen_at);
+    ASSERT_TRUE(bound.ok()) << bound.status();
+    port_ = bound->substr(bound->rfind(':'));
+  }
+
+  TransportNode* a() { return a_.node.get(); }
+  TransportNode* b() { return b_.node.get(); }
+  // Which addresses the connection was made between, "fake0 127.0.0.1" for each side; or why not.
+  std::string PathTaken(uint32_t path) {
+    TransportNode* both[] = {a(), b()};
+    a()->closed.clear();  // ids are used again
+    a()->connected.clear();
+    const std::vector<std::byte> hello = PatternBytes(2 * kHelloPieceMax, 1);
+    const auto id = a()->transport()->Connect("127.0.0.1" + port_, path, hello, nullptr, clock_.NowNs() + kPatienceNs);
+    if (!id.ok()) return id.status().ToString();
+    mine_ = *id;
+    DriveUntil(
+        both, [&] { return !b()->pending.empty() || a()->closed.count(mine_) > 0; }, kPatienceNs);
+    if (b()->pending.empty()) return a()->closed[mine_].ToString();
+    const auto accepted = b()->transport()->Accept(std::move(b()->pending.front()), AsBytes("welcome"), nullptr);
+    b()->pending.pop_front();
+    if (!accepted.ok()) return accepted.status().ToString();
+    theirs_ = *accepted;
+    DriveUntil(
+        both, [&] { return a()->connected.count(mine_) > 0 || a()->closed.count(mine_) > 0; }, kPatienceNs);
+    return absl::StrCat(DeviceOf(a(), mine_), " to ", DeviceOf(b(), theirs_));
+  }
+  static std::string DeviceOf(TransportNode* node, ConnectionId id) {
+    const ConnectionDescription description = node->transport()->Describe(id);
+    if (description.notes.empty()) return "no device";
+    return description.notes.front().substr(sizeof("device ") - 1, sizeof("fake0") - 1);
+  }
+  std::string Notes() { return absl::StrJoin(a()->transport()->Describe(mine_).notes, "\n"); }
+
+  LogGuard log_;
+  SystemClock clock_;
+  std::shared_ptr<FakeFabric> fabric_ = std::make_shared<FakeFabric>(FakeFabric::Kind::kChecked, 2);
+  Side a_;
+  Side b_;
+  std::string port_;
+  ConnectionId mine_ = 0;
+  ConnectionId theirs_ = 0;
+};
+
+TEST_F(VerbsOnTwoDevices, RailsTakeThemInTurn) {
+  EXPECT_EQ(PathTaken(0), "fake0 to fake0");
+  EXPECT_EQ(PathTaken(1), "fake1 to fake1");
+  EXPECT_EQ(PathTaken(2), "fake0 to fake0");
+  EXPECT_EQ(PathTaken(3), "fake1 to fake1");
+}
+
+// Memory is known to both devices of a side, each by a key of its own.
+TEST_F(VerbsOnTwoDevices, WritesLandByEither) {
+  for (const uint32_t path : {0u, 1u}) {
+    ASSERT_EQ(PathTaken(path), path == 0 ? "fake0 to fake0" : "fake1 to fake1");
+    TransportNode* both[] = {a(), b()};
+    Landing landing(b(), 4096);
+    const std::vector<std::byte> payload = PatternBytes(4096, path + 1);
+    const WorkRequest work = WriteWork(mine_, AsBytes("header"), payload, landing, 0);
+    const size_t before = b()->messages.size();
+    ASSERT_TRUE(a()->PostAll({&work, 1}, both));
+    ASSERT_TRUE(DriveUntil(
+        both, [&] { return b()->messages.size() > before; }, kPatienceNs));
+    EXPECT_EQ(landing.bytes, payload);
+  }
+}
+
+TEST_F(VerbsOnTwoDevices, APathThatIsCutIsPassedOverAndNamed) {
+  EXPECT_EQ(PathTaken(0), "fake0 to fake0");
+  fabric_->Cut("127.0.1.1");
+  EXPECT_EQ(PathTaken(1), "fake0 to fake0");
+  EXPECT_TRUE(absl::StrContains(Notes(), "path not taken")) << Notes();
+  EXPECT_TRUE(absl::StrContains(Notes(), "127.0.1.1")) << Notes();
+  fabric_->Cut("127.0.0.1");
+  EXPECT_TRUE(absl::StrContains(PathTaken(1), "RDMA_CM_EVENT_ADDR_ERROR"));
+}
+
+// A device that has gone since is not tried; its rails find the other.
+TEST_F(VerbsOnTwoDevices, AGoneDeviceIsNotTried) {
+  EXPECT_EQ(PathTaken(0), "fake0 to fake0");
+  auto& network = static_cast<VerbsNetworkImpl&>(*a_.engine.verbs);
+  network.ReportGone(network.device(0));
+  EXPECT_EQ(PathTaken(0), "fake1 to fake0");
+  EXPECT_EQ(PathTaken(1), "fake1 to fake1");
+}
+
+TEST_F(VerbsOnTwoDevices, AListenerOfOneAddressTellsOfNoOther) {
+  Start("127.0.0.1:0", {});
+  EXPECT_EQ(PathTaken(0), "fake0 to fake0");
+  EXPECT_EQ(PathTaken(1), "fake1 to fake0");
+}
+
+TEST_F(VerbsOnTwoDevices, ThoseAskedForAreTakenInThatOrder) {
+  Start("0.0.0.0:0", {"fake1", "fake0/1"});
+  EXPECT_EQ(PathTaken(0), "fake1 to fake0");
+  EXPECT_EQ(PathTaken(1), "fake0 to fake1");
+  Start("0.0.0.0:0", {"fake1"});
+  EXPECT_EQ(PathTaken(0), "fake1 to fake0");
+  EXPECT_EQ(PathTaken(1), "fake1 to fake1");
+  EXPECT_TRUE(absl::StrContains(Notes(), "fake0: not asked for")) << Notes();
+  const auto none = VerbsNetworkImpl::Create({.devices = {"fake1", "mlx5_0"}}, log_.logger(), FakeVerbsCalls(fabric_));
+  EXPECT_EQ(none.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(absl::StrContains(none.status().message(), "mlx5_0")) << none.status();
+}
+
+}  // namespace
+}  // namespace mcp::internal
