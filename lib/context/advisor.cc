@@ -28,6 +28,9 @@ constexpr float kFollowMax = 4;
 constexpr uint64_t kInUse = 2;    // transfers since the last sample: younger than any change that was noticed
 constexpr uint64_t kAgeMin = 16;  // transfers; younger is taken for fresh
 constexpr float kTailGain = 1.0f / 1024;
+// The first transfers of a path meet cold caches and congestion windows that are still small: whatever came first then
+// looks slow. After so many, on a tick, all is looked at once more.
+constexpr uint64_t kPathWarm = 32;
 constexpr float kSurprise = 0.8f;  // log2: a probe that finds this much less is news
 constexpr float kAgeVarianceMax = 4.0f;
 constexpr double kBudgetTransfers = 24;  // of the current cost: more is not saved up
@@ -160,7 +163,10 @@ void Advisor::Observe(const Sample& sample, int64_t now_ns) {
     peer.tails += estimator.last_tail();
     peer.tail_squares += estimator.last_tail() * estimator.last_tail();
   }
-  if (ABSL_PREDICT_FALSE(peer.transfers % kTickEvery == 0)) Tick(peer, now_ns);
+  if (ABSL_PREDICT_FALSE(peer.transfers % kTickEvery == 0)) {
+    Tick(peer, now_ns);
+    if (peer.transfers == kPathWarm) LookAgain(peer, sample);
+  }
   if (ABSL_PREDICT_FALSE(change != Change::kNone)) OnChange(peer, sample);
   Cell& cell = cells_[size_t{sample.peer} * kSizeClasses + size_class];
   ++cell.since_switch;
@@ -190,6 +196,20 @@ void Advisor::Tick(Peer& peer, int64_t now_ns) {
   if (peer.quarantined != 0) LiftQuarantines(peer, now_ns);
 }
 
+// What was measured while the path was cold is taken for as fast as what has just been used.
+void Advisor::LookAgain(Peer& peer, const Sample& sample) {
+  const double cost_ns = peer.estimators[sample.alternative].CostNs(sample.bytes, nullptr, peer.tail);
+  peer.unsettled = kUnsettledTransfers;
+  for (uint32_t i = 0; i < peer.alternative_count; ++i) {
+    Estimator& other = peer.estimators[i];
+    const bool measured = peer.last_sample[i] != 0;  // a profile's figures are of warm paths
+    if (!measured || peer.transfers - peer.last_sample[i] <= kInUse) continue;
+    other.Doubt(kDoubtOfNeighbours);
+    const double eased = cost_ns / std::max(1.0, other.CostNs(sample.bytes, nullptr, peer.tail));
+    if (eased < 1) other.Scale(eased);
+  }
+}
+
 // Charged with what it cost beyond the current choice, not with what was feared.
 void Advisor::SettleProbe(Peer& peer, const Sample& sample) {
   peer.probe_out = false;
@@ -202,6 +222,7 @@ void Advisor::SettleProbe(Peer& peer, const Sample& sample) {
   const double surprise = Log2(static_cast<double>(std::max<int64_t>(1, sample.latency_ns)) / std::max(1.0, expected));
   if (surprise < -kSurprise && peer.unsettled == 0) {
     Unsettle(peer, peer.alternatives[sample.alternative].rails, sample.alternative);
+    Ease(peer, sample, Exp2(surprise), static_cast<double>(sample.latency_ns));
   }
 }
 
@@ -218,12 +239,31 @@ void Advisor::Unsettle(Peer& peer, uint16_t rails, int except) {
   }
 }
 
+// What became faster for one alternative is taken to have become so for the others on its rails, though not faster than
+// the one that shows it: what was learned while the path was slow would never be tried again otherwise, however far off
+// it is. What became slower for one is tried before it is believed of others.
+void Advisor::Ease(Peer& peer, const Sample& sample, double factor, double cost_ns) {
+  const uint16_t rails = peer.alternatives[sample.alternative].rails;
+  for (uint32_t i = 0; i < peer.alternative_count; ++i) {
+    if (i == sample.alternative || (rails & ~peer.alternatives[i].rails) != 0) continue;
+    Estimator& other = peer.estimators[i];
+    if (!other.known() || peer.transfers - peer.last_sample[i] <= kInUse) continue;
+    const double eased = std::max(factor, cost_ns / std::max(1.0, other.CostNs(sample.bytes, nullptr, peer.tail)));
+    if (eased < 1) other.Scale(eased);
+  }
+}
+
 void Advisor::OnChange(Peer& peer, const Sample& sample) {
   ++alarms_;
   // While everything is looked at anew, what probes find is the same news again.
   if (peer.unsettled > 0 && sample.probe) return;
   peer.changes_followed -= 1;
   Unsettle(peer, peer.alternatives[sample.alternative].rails, sample.alternative);
+  const Estimator& estimator = peer.estimators[sample.alternative];
+  if (estimator.last_shift() >= 1) return;
+  Ease(peer, sample, estimator.last_shift(), estimator.CostNs(sample.bytes, nullptr, peer.tail));
+  // A debt was made in transfers that took longer; what is fast now could not pay it in any useful time.
+  if (peer.probe_budget_ns < 0) peer.probe_budget_ns *= estimator.last_shift();
 }
 
 void Advisor::RestoreRail(uint32_t peer_index, uint32_t rail) {

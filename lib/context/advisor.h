@@ -117,6 +117,8 @@ class Advisor {
   void Tick(Peer& peer, int64_t now_ns);
   void SettleProbe(Peer& peer, const Sample& sample);
   void Unsettle(Peer& peer, uint16_t rails, int except);
+  void Ease(Peer& peer, const Sample& sample, double factor, double cost_ns);
+  void LookAgain(Peer& peer, const Sample& sample);
   void Predict(const Peer& peer, uint64_t bytes, Prediction* predictions) const;
   void Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t now_ns);
   void LiftQuarantines(Peer& peer, int64_t now_ns);

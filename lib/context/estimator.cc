@@ -69,6 +69,7 @@ Change Estimator::Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, 
   if (count_change != Change::kNone) {
     retransmits_.Restart();
     Doubt(0.05f);
+    last_shift_ = 1;
   }
   return count_change;
 }
@@ -108,7 +109,8 @@ void Estimator::StartOver(Change direction) {
     ratios[i] = recent_ns_[at] / static_cast<float>(fit_.At(recent_bytes_[at]));
   }
   std::sort(ratios, ratios + count);
-  fit_.Rescale(ratios[count / 2], 0.5 * count);
+  last_shift_ = ratios[count / 2];
+  fit_.Rescale(last_shift_, 0.5 * count);
   latency_.Restart(LatencyDetector::kWarmUp);
   retransmits_.Restart();
 }
@@ -136,6 +138,8 @@ void Estimator::Age(float log2_variance) {
   fit_.Rescale(1.0, std::max(samples, 0.25));
   retransmits_.Restart();
 }
+
+void Estimator::Scale(double factor) { fit_.Rescale(factor, fit_.samples()); }
 
 void Estimator::Doubt(float log2_variance) {
   if (!fit_.seeded()) return;

@@ -60,6 +60,8 @@ class Estimator {
   float Log2ErrorSquared(uint64_t bytes, const KeyState* key, const UsualTail& usual) const;
   // From the histogram of the class if there is one with samples enough, else from the spread. A loop over buckets.
   float Log2P99OverCost(const KeyState* key) const;
+  // By which factor the estimate moved when it last started over.
+  float last_shift() const { return last_shift_; }
   // What the last sample lost by being clipped, in units of the prediction.
   float last_tail() const { return last_tail_; }
 
@@ -71,6 +73,8 @@ class Estimator {
 
   // A neighbour on the same rail has seen a change: what was learned here may no longer hold.
   void Doubt(float log2_variance);
+  // It is taken to have become `factor` times as slow.
+  void Scale(double factor);
   // It was not used for a while, in which log2 of its cost may have wandered by this variance: the next sample counts
   // the more. (The prediction step of a Kalman filter.)
   void Age(float log2_variance);
@@ -90,6 +94,7 @@ class Estimator {
   float tail_ = 0;                   // mean of what was clipped, in units of the prediction
   float tail_samples_ = 0;
   float last_tail_ = 0;
+  float last_shift_ = 1;
   float doubt_ = 0;  // variance of log2 of the cost that the samples do not account for
   float reliability_ = 1;
   LatencyDetector latency_;

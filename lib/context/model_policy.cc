@@ -25,7 +25,10 @@ constexpr float kSamplesMin = 1.2f;      // of an alternative, before it is chos
 constexpr float kOptimism = 2.0f;        // standard errors
 constexpr uint32_t kPauseUnsettled = 2;  // transfers between probes
 constexpr uint32_t kPauseSettled = 16;
+constexpr uint32_t kRefreshEvery = 4;  // transfers, of the current choice between probes that promise
 constexpr float kWorthTrying = 0.05f;  // log2 of the gain that optimism must promise
+constexpr float kClearly = 0.1f;       // log2 of a gain that chance seldom feigns
+constexpr float kClearSamples = 16;
 constexpr float kDeadlineSamplesMin = 2.0f;
 
 bool Known(const Prediction& prediction) { return prediction.eligible && prediction.samples > 0; }
@@ -84,8 +87,10 @@ int Probe(const Situation& situation, int chosen) {
   if (!situation.probe_allowed) return -1;
   const Prediction& current = situation.predictions[static_cast<size_t>(chosen)];
   if (current.samples <= 0) return -1;
-  // The current choice is sampled in between: two that are compared must both be fresh.
-  if (situation.transfers_since_probe < kPauseUnsettled) return -1;
+  // The current choice is sampled in between: two that are compared must both be fresh. Against what is expected to be
+  // clearly cheaper it need not be every other transfer: where samples are noisy, deciding takes long.
+  const bool pausing = situation.transfers_since_probe < kPauseUnsettled;
+  if (pausing && situation.transfers_since_switch % kRefreshEvery == 0) return -1;
   const uint32_t pause = situation.unsettled ? kPauseUnsettled : kPauseSettled;
   int best = -1;
   float best_bound = current.log2_cost - kWorthTrying;
@@ -93,10 +98,15 @@ int Probe(const Situation& situation, int chosen) {
   for (size_t i = 0; i < situation.predictions.size(); ++i) {
     const Prediction& other = situation.predictions[i];
     if (!other.eligible || static_cast<int>(i) == chosen) continue;
-    if (other.samples <= 0) return static_cast<int>(i);
+    if (other.samples <= 0) {
+      if (!pausing) return static_cast<int>(i);
+      continue;
+    }
     // What is expected to be cheaper costs nothing to try: at once, and before what merely could be.
     const bool promises = other.log2_cost < current.log2_cost - kWorthTrying;
     if (best_promises && !promises) continue;
+    const bool clearly = other.samples >= kClearSamples && other.log2_cost < current.log2_cost - kClearly;
+    if (pausing && !clearly) continue;
     if (!promises && situation.transfers_since_probe < pause) continue;
     const float bound = promises ? other.log2_cost : other.log2_cost - kOptimism * other.log2_error;
     if (bound >= best_bound && promises == best_promises) continue;

@@ -74,7 +74,9 @@ TEST_P(ChangingTest, RegretIsAtMostEightPercentWhereThePathChangesEveryThousandT
 }
 
 INSTANTIATE_TEST_SUITE_P(Traces, ChangingTest,
-                         ::testing::Values("fourfold step", "loss comes and goes", "anything", "drift"), NameOf);
+                         ::testing::Values("fourfold step", "loss comes and goes", "slow and fast", "anything",
+                                           "drift"),
+                         NameOf);
 
 class RestlessTest : public ContextSimTest {};
 
@@ -96,6 +98,15 @@ TEST(ContextSim, AFourfoldSlowDownIsLeftWithinTwentyTransfers) {
   const Score score = Play(trace, oracle, &model);
   ASSERT_GE(score.reactions_visible.size(), 12u);
   EXPECT_LE(Percentile(score.reactions_visible, 95), 20u);
+}
+
+TEST(ContextSim, AColdPathMisleadsForAHundredTransfersAtMost) {
+  const uint64_t seed = TestSeed(14);
+  SCOPED_TRACE(SeedNote(seed));
+  const Trace trace = MakeTrace("warms up", 2'000, seed);
+  const Oracle oracle(trace);
+  Adaptive model("model", trace.alternatives);
+  EXPECT_LE(Play(trace, oracle, &model).regret, 0.05);
 }
 
 TEST(ContextSim, ADeadRailIsLeftAfterOneFailureAndUsedAgainWhenItIsBack) {

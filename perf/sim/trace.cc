@@ -18,7 +18,8 @@ struct Moment {
   RailState rails[2];
   uint64_t bytes = kBytes;
   uint32_t state = 0;
-  double factor = 1;  // on the whole latency, whatever carries it
+  double factor = 1;       // on the whole latency, whatever carries it
+  double bulk_factor = 1;  // on bulk's alone
 };
 
 Moment Quiet() {
@@ -103,6 +104,18 @@ Script Anything() {
   };
 }
 
+// As measured over TCP: unequal slow links teach that bulk, with its fixed shares, takes long; then they are fast again
+// while a stream is in use.
+void SlowAndFast(uint32_t i, Random*, Moment* moment) {
+  moment->state = i % kChangeEvery < kChangeEvery / 10 ? 1 : 0;
+  if (moment->state == 0) return;
+  moment->factor = 18;
+  moment->bulk_factor = 2.2;
+}
+
+// A new connection: the first transfers of all alternatives take longer, by a share that halves with each.
+void WarmsUp(uint32_t i, Random*, Moment* moment) { moment->factor = 1 + 6 * Exp2(-0.5 * std::min(i, 100u)); }
+
 void Sizes(uint32_t, Random* random, Moment* moment) {
   moment->bytes = (uint64_t{4096} << random->Below(11)) - 16 * random->Below(64);  // 4 KiB to 4 MiB
 }
@@ -125,6 +138,8 @@ std::vector<Entry> Entries() {
          moment->rails[0].loss = 0.05;
          moment->rails[1].loss = 0.05;
        })},
+      {"slow and fast", false, SlowAndFast},
+      {"warms up", true, WarmsUp},
       {"anything", false, Anything()},
       {"drift", false, Drift},
       {"periodic", false, Periodic},
@@ -172,7 +187,8 @@ Trace MakeTrace(const std::string& name, uint32_t transfers, uint64_t seed) {
       if (moment.bytes <= alternative.bytes_max) {
         outcome = SimulateTransfer(alternative, moment.bytes, moment.rails, costs, transfer_seed);
         if (!outcome.failed) {
-          outcome.latency_ns = static_cast<int64_t>(static_cast<double>(outcome.latency_ns) * factor);
+          const double own = alternative.protocol == Protocol::kBulk ? factor * moment.bulk_factor : factor;
+          outcome.latency_ns = static_cast<int64_t>(static_cast<double>(outcome.latency_ns) * own);
         }
       }
       trace.outcomes.push_back(outcome);

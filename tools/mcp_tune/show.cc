@@ -15,13 +15,13 @@
 namespace mcp::internal {
 namespace {
 
-constexpr uint64_t kSmallest = 1 << 10;
-constexpr uint64_t kLargest = 64 << 20;
 constexpr double kCloseCall = 1.05;
 
 std::string FormatPath(const PathFigures& path) {
   return absl::StrFormat("%g Gb/s, %g us", path.bytes_per_ns * 8, path.latency_ns / 1000);
 }
+
+}  // namespace
 
 char Winner(const ProfilePoint& point, uint64_t bytes) {
   double best = std::numeric_limits<double>::infinity();
@@ -39,7 +39,21 @@ char Winner(const ProfilePoint& point, uint64_t bytes) {
   return next < kCloseCall * best ? absl::ascii_tolower(static_cast<unsigned char>(letter)) : letter;
 }
 
-}  // namespace
+std::vector<MapPanel> MapPanels(const Profile& profile) {
+  std::map<std::pair<double, double>, MapPanel> panels;
+  for (const ProfilePoint& point : profile.points) {
+    MapPanel& panel = panels[{point.path.bytes_per_ns, point.path.latency_ns}];
+    panel.path = FormatPath(point.path);
+    panel.points.push_back(&point);
+  }
+  std::vector<MapPanel> sorted;
+  for (auto& [path, panel] : panels) {
+    std::sort(panel.points.begin(), panel.points.end(),
+              [](const ProfilePoint* a, const ProfilePoint* b) { return a->path.loss < b->path.loss; });
+    sorted.push_back(std::move(panel));
+  }
+  return sorted;
+}
 
 std::string ShowTable(const Profile& profile) {
   std::string text = absl::StrCat("origin: ", profile.origin, "\n");
@@ -57,22 +71,16 @@ std::string ShowTable(const Profile& profile) {
 }
 
 std::string ShowMaps(const Profile& profile) {
-  std::map<std::pair<double, double>, std::vector<const ProfilePoint*>> paths;
-  for (const ProfilePoint& point : profile.points) {
-    paths[{point.path.bytes_per_ns, point.path.latency_ns}].push_back(&point);
-  }
   std::string text = "Which protocol wins: (B)ulk, (S)tream, (E)ager, (R)eplica; small letters: by less than 5 %.\n";
-  for (auto& [path, points] : paths) {
-    std::sort(points.begin(), points.end(),
-              [](const ProfilePoint* a, const ProfilePoint* b) { return a->path.loss < b->path.loss; });
-    absl::StrAppend(&text, "\n", FormatPath(points.front()->path), "\n    loss  ");
-    for (uint64_t bytes = kSmallest; bytes <= kLargest; bytes *= 4) {
+  for (const MapPanel& panel : MapPanels(profile)) {
+    absl::StrAppend(&text, "\n", panel.path, "\n    loss  ");
+    for (uint64_t bytes = kMapBytesMin; bytes <= kMapBytesMax; bytes *= 4) {
       absl::StrAppendFormat(&text, "%-8s", FormatBytes(bytes));
     }
     text += "\n";
-    for (const ProfilePoint* point : points) {
+    for (const ProfilePoint* point : panel.points) {
       absl::StrAppendFormat(&text, "%8g  ", point->path.loss);
-      for (uint64_t bytes = kSmallest; bytes <= kLargest; bytes *= 2) {
+      for (uint64_t bytes = kMapBytesMin; bytes <= kMapBytesMax; bytes *= 2) {
         absl::StrAppendFormat(&text, "%-4c", Winner(*point, bytes));
       }
       text += "\n";

@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "lib/context/profile.h"
+#include "tools/mcp_tune/live.h"
 #include "tools/mcp_tune/show.h"
 #include "tools/mcp_tune/sweep.h"
 
@@ -33,6 +35,38 @@ TEST(Sweep, MeasuresWhatTheSimulatorWasToldAndRepeatsItself) {
 
 TEST(Sweep, ItsProfilesCanBeRead) { EXPECT_TRUE(ParseProfile(FormatProfile(Sweep(Small()))).ok()); }
 
+TEST(Live, MeasuresBothProtocolsToAPeerThatServes) {
+  LiveOptions options;
+  options.address = "127.0.0.1:0";
+  options.messages = 4;
+  options.octaves = 2;
+  const auto server = LiveServer::Start(options);
+  ASSERT_TRUE(server.ok()) << server.status();
+  options.address = (*server)->address();
+  const auto measured = MeasureLive(options);
+  ASSERT_TRUE(measured.ok()) << measured.status();
+  const auto profile = ParseProfile(FormatProfile(*measured));
+  ASSERT_TRUE(profile.ok()) << profile.status();
+  ASSERT_EQ(profile->points.size(), 1u);
+  const std::vector<ProfileAlternative>& known = profile->points[0].alternatives;
+  ASSERT_EQ(known.size(), 2u);
+  EXPECT_EQ(known[0].alternative.protocol, Protocol::kBulk);
+  EXPECT_EQ(known[1].alternative.protocol, Protocol::kStream);
+  for (const ProfileAlternative& alternative : known) {
+    const double megabyte_ns = alternative.base_ns + alternative.ns_per_byte * 1e6;
+    EXPECT_GT(megabyte_ns, 1e6 / 1000) << "1 TB/s and more";
+    EXPECT_LT(megabyte_ns, 1e9) << "a second";
+  }
+}
+
+TEST(Live, SaysWhereNobodyServes) {
+  LiveOptions options;
+  options.address = "127.0.0.1:1";
+  const auto measured = MeasureLive(options);
+  ASSERT_FALSE(measured.ok());
+  EXPECT_THAT(std::string(measured.status().message()), HasSubstr("127.0.0.1:1"));
+}
+
 TEST(Show, MapsTheWinnerOverSizeAndLoss) {
   const std::string maps = ShowMaps(Sweep(Small()));
   EXPECT_THAT(maps, HasSubstr("200 Gb/s, 5 us"));
@@ -45,6 +79,18 @@ TEST(Show, MapsTheWinnerOverSizeAndLoss) {
   const std::string lossy_row = maps.substr(lossy + 1, maps.find('\n', lossy + 1) - lossy - 1);
   EXPECT_EQ(clean_row.substr(clean_row.find_last_not_of(' '), 1), "B") << "64 MiB";
   EXPECT_EQ(lossy_row.substr(lossy_row.find_last_not_of(' '), 1), "S");
+}
+
+TEST(Show, DrawsACellForEachSizeAndLossAndEscapesWhatItQuotes) {
+  Profile profile = Sweep(Small());
+  profile.origin = "a <b> & c";
+  const std::string svg = ShowSvg(profile);
+  EXPECT_THAT(svg, HasSubstr("a &lt;b&gt; &amp; c"));
+  EXPECT_THAT(svg, HasSubstr("200 Gb/s, 5 us"));
+  size_t cells = 0;
+  for (size_t at = svg.find("fill-opacity"); at != std::string::npos; at = svg.find("fill-opacity", at + 1)) ++cells;
+  EXPECT_EQ(cells, 4u + 2 * 17u) << "the legend, and two rows of sizes";
+  EXPECT_THAT(svg, HasSubstr("</svg>"));
 }
 
 TEST(Show, TellsTheFigures) {
