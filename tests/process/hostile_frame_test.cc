@@ -63,12 +63,14 @@ void SendTile(Stage& stage, uint64_t key, uint64_t offset, uint64_t length) {
                    stage.Bytes(std::min<uint64_t>(length, 1000)));
 }
 
-// Two entries of 64 bytes: a good one at the start of the exported memory, or of any tag, then one of these words.
+// Two entries of 64 bytes: a good one at the start of the exported memory, or of any tag, then one of these words. Good
+// ones are placed, as frames of their own before a wrong one are; they write what is there, so that no harm shows.
 std::vector<std::byte> Packed(const Stage& stage, FrameType type, uint64_t word0, uint64_t word1) {
-  const std::vector<std::byte> payload = stage.Bytes(64);
+  const std::vector<std::byte> harmless(64, kUntouched);
   const uint64_t first_word = type == FrameType::kPuts ? stage.test.key() : word0;
+  const std::vector<std::byte> payload = word0 == first_word && word1 == 0 ? harmless : stage.Bytes(harmless.size());
   std::vector<std::byte> pack(2 * (PackEntryBytes(type) + payload.size()));
-  std::byte* const end = EncodePackEntry(type, {{first_word, 0}, payload.data(), payload.size()}, pack.data());
+  std::byte* const end = EncodePackEntry(type, {{first_word, 0}, harmless.data(), harmless.size()}, pack.data());
   EncodePackEntry(type, {{word0, word1}, payload.data(), payload.size()}, end);
   return pack;
 }
