@@ -74,8 +74,7 @@ TEST_P(ChangingTest, RegretIsAtMostEightPercentWhereThePathChangesEveryThousandT
 }
 
 INSTANTIATE_TEST_SUITE_P(Traces, ChangingTest,
-                         ::testing::Values("fourfold step", "loss comes and goes", "anything", "drift"),
-                         NameOf);
+                         ::testing::Values("fourfold step", "loss comes and goes", "anything", "drift"), NameOf);
 
 // A tenth of the transfers take 18 times as long: until each slow time is noticed, what its first ones cost weighs like
 // a fifth of all the fast ones, so that whoever leaves the better choice for slow times pays for it. Staying with what
