@@ -24,6 +24,13 @@ constexpr uint32_t kAsksPerPath = 2;
 constexpr int kRejectedNobodyListens = 8;
 constexpr int kRejectedByConsumer = 28;
 
+// An acceptor may name anything: what is asked is only what can be another way to the listener at `target`. That it is
+// the same peer who answers there, the session makes sure of.
+bool MayBeTheSame(const VerbsAddress& other, const VerbsAddress& target) {
+  return other.storage.ss_family == target.storage.ss_family && other.port() == target.port() && !other.is_any() &&
+         !other.is_link_local() && !other.SameHost(target);
+}
+
 }  // namespace
 
 absl::StatusOr<ConnectionId> VerbsTransport::Connect(absl::string_view address, uint32_t path,
@@ -41,8 +48,11 @@ absl::StatusOr<ConnectionId> VerbsTransport::Connect(absl::string_view address, 
   connection->hello.assign(hello.begin(), hello.end());
   connection->nonce = network_->NewNonce();
   connection->deadline_ns = deadline_ns;
+  connection->first_rail = path == 0;
   ++handshakes_;
-  if (absl::Status begun = BeginRequest(*connection); !begun.ok()) BeginClose(*connection, std::move(begun), false);
+  absl::Status begun = BeginRequest(*connection);
+  if (!begun.ok()) begun = TryNextPath(*connection, std::move(begun));
+  if (!begun.ok()) BeginClose(*connection, std::move(begun), false);
   return connection->id;
 }
 
@@ -59,8 +69,10 @@ std::vector<VerbsPath> VerbsTransport::PathsTo(const VerbsAddress& target, uint3
       network_->Sources(family, known.has_value() ? std::optional(known->source) : std::nullopt);
   if (sources.empty()) return {{std::nullopt, target}};
   std::vector<VerbsAddress> targets = {target};
-  if (known.has_value()) targets.insert(targets.end(), known->others.begin(), known->others.end());
-  if (sources.size() == 1 && targets.size() == 1 && !by_route.empty()) return by_route;
+  for (const VerbsAddress& other : known.has_value() ? known->others : std::vector<VerbsAddress>()) {
+    if (MayBeTheSame(other, target)) targets.push_back(other);
+  }
+  if (network_->device_count() == 1 && targets.size() == 1 && !by_route.empty()) return by_route;
   VerbsPaths paths = PairUp(sources, targets);
   const auto turn = static_cast<ptrdiff_t>(path % paths.spread);
   std::rotate(paths.pairs.begin(), paths.pairs.begin() + turn,
@@ -74,14 +86,17 @@ int VerbsTransport::RemainingMs(const VerbsConnection& connection) const {
   return static_cast<int>(std::clamp<int64_t>(left_ms, 1, OthersLeft(connection) ? kResolveMsPerPath : kResolveMsMax));
 }
 
-// Once the peer has heard a piece, the path is the one.
+// Once the peer has heard a piece, the path is the one; unless it turns out to be somebody else.
 bool VerbsTransport::OthersLeft(const VerbsConnection& connection) const {
   return connection.hello_offset == 0 && connection.path + 1 < connection.paths.size();
 }
 
 // A peer that has heard nothing yet may not be reached this way at all.
 absl::Status VerbsTransport::AskAgain(VerbsConnection& connection) {
-  if (connection.asked < kAsksPerPath || !OthersLeft(connection)) return BeginRequest(connection);
+  if (connection.asked < kAsksPerPath || !OthersLeft(connection)) {
+    absl::Status begun = BeginRequest(connection);
+    return begun.ok() ? begun : TryNextPath(connection, std::move(begun));
+  }
   return TryNextPath(connection,
                      absl::UnavailableError(absl::StrCat("verbs: connect to ", connection.remote_address,
                                                          ": no answer to ", connection.asked, " requests")));
@@ -92,6 +107,9 @@ absl::Status VerbsTransport::TryNextPath(VerbsConnection& connection, absl::Stat
     connection.passed_over.push_back(std::string(why.message()));
     ++connection.path;
     connection.asked = 0;
+    // What becomes of the device of the path that was left is this connection's matter no more.
+    DropQueuePair(connection);
+    connection.device = nullptr;
     why = BeginRequest(connection);
     if (why.ok()) break;
   }
@@ -113,10 +131,9 @@ absl::Status VerbsTransport::BeginRequest(VerbsConnection& connection) {
 absl::Status VerbsTransport::OnAddressResolved(VerbsConnection& connection) {
   VerbsDevice* device = network_->DeviceOf(connection.cm_id->verbs);
   if (device == nullptr) {
-    return TryNextPath(connection,
-                       absl::UnavailableError(absl::StrCat(
-                           "verbs: the route to ", connection.remote_address,
-                           " is by a device that is not used: ", absl::StrJoin(network_->passed_over(), "; "))));
+    return absl::UnavailableError(
+        absl::StrCat("verbs: the route to ", connection.remote_address,
+                     " is by a device that is not used: ", absl::StrJoin(network_->passed_over(), "; ")));
   }
   if (connection.device != device) DropQueuePair(connection);
   connection.device = device;
@@ -165,7 +182,8 @@ absl::Status VerbsTransport::OnResponse(VerbsConnection& connection, const Conne
         absl::StrCat("verbs: ", connection.remote_address, " answers a request that is not this one"));
   }
   connection.remote_device = data.device;
-  if (connection.paths[connection.path].target.SameHost(connection.peer)) {
+  // Not of later rails: what they found would put the path of another, perhaps the one that has failed, first again.
+  if (connection.first_rail && connection.paths[connection.path].target.SameHost(connection.peer)) {
     network_->peers().Learn(FormatVerbsAddress(connection.peer.raw()),
                             {CopyVerbsAddress(rdma_get_local_addr(connection.cm_id)), data.others});
   }
@@ -179,6 +197,7 @@ absl::Status VerbsTransport::OnResponse(VerbsConnection& connection, const Conne
 
 absl::Status VerbsTransport::OnRejected(VerbsConnection& connection, const ConnectionEvent& event) {
   const absl::StatusOr<RejectData> data = DecodeReject(event.private_data());
+  const bool is_peer = connection.paths[connection.path].target.SameHost(connection.peer);
   if (event.status == kRejectedByConsumer && data.ok() && data->nonce == connection.nonce) {
     const size_t next = size_t{connection.hello_offset} + kHelloPieceMax;
     if (data->next_piece && data->offset == next && next < connection.hello.size()) {
@@ -186,12 +205,22 @@ absl::Status VerbsTransport::OnRejected(VerbsConnection& connection, const Conne
       connection.asked = 0;
       return BeginRequest(connection);
     }
+    // Private networks repeat: whoever has an address that the peer calls its own need not be the peer. Who refuses
+    // holds nothing of ours, so that this path can still be left.
+    if (!is_peer) {
+      connection.hello_offset = 0;
+      connection.nonce = network_->NewNonce();
+      // Its reason is not repeated: it is not the peer that gives it.
+      return absl::UnavailableError(
+          absl::StrCat("verbs: connect to ", connection.remote_address, ": refused, perhaps not by the peer"));
+    }
     return absl::UnavailableError(
         absl::StrCat("verbs: connect to ", connection.remote_address, ": refused: ", data->reason));
   }
   if (event.status == kRejectedNobodyListens) {
-    return TryNextPath(connection, NobodyListens(absl::UnavailableError(absl::StrCat(
-                                       "verbs: connect to ", connection.remote_address, ": nobody listens there"))));
+    absl::Status nobody =
+        absl::UnavailableError(absl::StrCat("verbs: connect to ", connection.remote_address, ": nobody listens there"));
+    return is_peer ? NobodyListens(std::move(nobody)) : nobody;
   }
   return absl::UnavailableError(
       absl::StrCat("verbs: connect to ", connection.remote_address, ": rejected, reason ", event.status));

@@ -89,6 +89,7 @@ struct VerbsConnection {
 
   // The handshake.
   uint64_t nonce = 0;
+  bool first_rail = false;       // connecting side: what it finds orders the paths of those that follow
   std::vector<std::byte> hello;  // ours to the peer: the connecting side's in pieces, the accepting side's as welcome
   uint16_t hello_offset = 0;
   VerbsAddress peer;                     // connecting side: the address that was asked for

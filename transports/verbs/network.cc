@@ -123,8 +123,10 @@ absl::Status VerbsNetworkImpl::RankDevices() {
            config_.devices.begin();
   };
   for (const std::string& wanted : config_.devices) {
-    if (std::any_of(devices_.begin(), devices_.end(),
-                    [&](const auto& device) { return IsNamed(wanted, device->opened.name); })) {
+    if (std::any_of(devices_.begin(), devices_.end(), [&](const auto& device) {
+          return wanted == device->opened.name ||
+                 wanted == absl::StrCat(device->opened.name, "/", static_cast<int>(device->port));
+        })) {
       continue;
     }
     return absl::UnavailableError(
@@ -293,13 +295,13 @@ void VerbsNetworkImpl::ReportGone(VerbsDevice& device) {
 }
 
 uint64_t VerbsNetworkImpl::TimesSentAgain(VerbsDevice& device, int64_t now_ns) {
-  int64_t read_ns = device.counters_read_ns.load(std::memory_order_relaxed);
-  const bool due = now_ns - read_ns >= kCountersEveryNs && !device.gone.load(std::memory_order_acquire);
-  if (due && device.counters_read_ns.compare_exchange_strong(read_ns, now_ns, std::memory_order_relaxed)) {
-    device.times_sent_again.store(calls_->TimesSentAgain(device.opened.context, device.port),
-                                  std::memory_order_relaxed);
+  const std::lock_guard<std::mutex> lock(device.counters_mutex);  // whoever comes second gets what the first has read
+  const bool due = device.counters_read_ns == 0 || now_ns - device.counters_read_ns >= kCountersEveryNs;
+  if (due && !device.gone.load(std::memory_order_acquire)) {
+    device.counters_read_ns = now_ns;
+    device.times_sent_again = calls_->TimesSentAgain(device.opened.context, device.port);
   }
-  return device.times_sent_again.load(std::memory_order_relaxed);
+  return device.times_sent_again;
 }
 
 void VerbsNetworkImpl::Announce() {

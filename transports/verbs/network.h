@@ -34,8 +34,9 @@ struct VerbsDevice {
   ibv_pd* domain = nullptr;
   std::atomic<bool> gone{false};
   // As of the last time that a lane asked.
-  std::atomic<uint64_t> times_sent_again{0};
-  std::atomic<int64_t> counters_read_ns{0};
+  std::mutex counters_mutex;
+  uint64_t times_sent_again = 0;
+  int64_t counters_read_ns = 0;  // 0: never
 };
 
 // Some drivers ask their firmware for them.

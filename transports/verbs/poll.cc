@@ -230,10 +230,7 @@ void VerbsTransport::HandleConnectionEvent(const ConnectionEvent& event) {
     case RDMA_CM_EVENT_ADDR_ERROR:
     case RDMA_CM_EVENT_ROUTE_ERROR:
       if (state != State::kResolving) break;
-      status = TryNextPath(*connection,
-                           absl::UnavailableError(absl::StrCat("verbs: connect to ", connection->remote_address, ": ",
-                                                               rdma_event_str(event.type), ", status ", event.status)));
-      break;
+      [[fallthrough]];
     case RDMA_CM_EVENT_CONNECT_ERROR:
     case RDMA_CM_EVENT_UNREACHABLE:
       status = absl::UnavailableError(absl::StrCat("verbs: connect to ", connection->remote_address, ": ",
@@ -241,6 +238,11 @@ void VerbsTransport::HandleConnectionEvent(const ConnectionEvent& event) {
       break;
     default:
       break;
+  }
+  // Until somebody has taken us in, whatever fails is the path's. A response says that the peer has.
+  const bool asking = state == State::kResolving || state == State::kAsking;
+  if (!status.ok() && asking && event.type != RDMA_CM_EVENT_CONNECT_RESPONSE) {
+    status = TryNextPath(*connection, std::move(status));
   }
   if (!status.ok()) BeginClose(*connection, std::move(status), false);
 }
