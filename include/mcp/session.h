@@ -86,8 +86,8 @@ struct SessionOptions {
 };
 
 struct RailDescription {
-  std::string transport;  // "tcp", "loopback"
-  std::string device;     // what carries it: "io_uring", "epoll"
+  std::string transport;  // "verbs", "tcp", "loopback"
+  std::string device;     // what carries it: the RDMA devices in use, "io_uring", "epoll"
   std::string local;      // addresses, as text
   std::string remote;
   int lane = 0;

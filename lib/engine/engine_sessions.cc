@@ -52,6 +52,8 @@ void AddStatistics(const SessionStatistics& part, SessionStatistics* total) {
   total->stream_transfers += part.stream_transfers;
   total->protocol_switches += part.protocol_switches;
   total->protocol_probes += part.protocol_probes;
+  total->hedged_messages += part.hedged_messages;
+  total->hedges_won += part.hedges_won;
 }
 
 uint16_t EngineImpl::RailsFor(const SessionOptions& options) const {

@@ -103,6 +103,8 @@ class Rail {
   uint32_t generation() const { return generation_; }
   // Everything before this sequence was taken from the peer.
   uint32_t AcknowledgedByUs() const;
+  // And everything before this one, but for what arrived damaged.
+  uint32_t expected() const { return expected_; }
   const RailCounters& counters() const { return counters_; }
   RailCounters& counters() { return counters_; }
 

@@ -37,6 +37,7 @@ void Rail::SetUp(bool up) {
     up_since_ns_ = last_heard_ns_ = last_progress_ns_ = lane_.now_ns();
     progress_when_up_ = Progress();
     lane_.TickByOnLane(lane_.now_ns());
+    lane_.MarkDirtyOnLane(this);  // what has gathered meanwhile
   }
   if (up_.exchange(up, std::memory_order_acq_rel) != up) session_.CountRail(index_, up);
 }
@@ -94,7 +95,7 @@ void Rail::ForgetConnection() {
   refused_ = backlog_ = false;
   unacknowledged_ = 0;
   ack_waited_ = ack_urgent_ = reply_wanted_ = go_back_wanted_ = gap_reported_ = false;
-  resend_wanted_ = static_cast<uint32_t>(damaged_count_);  // all of them come again
+  resend_wanted_ = 0;  // all of them are asked for again
   damaged_headers_ = damaged_payloads_ = 0;
 }
 
@@ -158,8 +159,8 @@ void Rail::OnAttemptFailed(const absl::Status& status) {
 void Rail::OnReconnected(absl::Span<const std::byte> reply) {
   const absl::StatusOr<Hello> hello = DecodeHello(reply);
   absl::Status wrong = hello.status();
-  if (hello.ok() &&
-      (hello->generation != generation_ || hello->rail != index_ || hello->session_token != session_.token())) {
+  if (hello.ok() && (hello->generation != generation_ || hello->rail != index_ ||
+                     hello->session_token != session_.token() || hello->engine_id != session_.peer_engine_id())) {
     wrong = absl::InvalidArgumentError(absl::StrCat("handshake: the reply is for generation ", hello->generation,
                                                     " of rail ", hello->rail, ", asked was for ", generation_, " of ",
                                                     index_));
@@ -208,6 +209,11 @@ void Rail::Resume(const Hello& hello) {
     return session_.FailViolation(
         *this, absl::StrCat("handshake: acknowledged ", hello.acknowledged, " is beyond ", next_sequence_, " sent"));
   }
+  if (SequenceBefore(hello.taken, hello.acknowledged) || SequenceBefore(next_sequence_, hello.taken)) {
+    return session_.FailViolation(*this,
+                                  absl::StrCat("handshake: taken ", hello.taken, " is not between ", hello.acknowledged,
+                                               " acknowledged and ", next_sequence_, " sent"));
+  }
   ++reconnections_;
   RailCounters::Add(counters_.reconnections, 1);
   session_.OnRailBack(*this, lane_.now_ns() - lost_ns_);
@@ -218,6 +224,12 @@ void Rail::Resume(const Hello& hello) {
   // No other copy of these can be on its way any more.
   while (!fenced_.empty()) CompleteSent(fenced_.PopFront(), absl::OkStatus());
   Acknowledge(hello.acknowledged);
+  // Behind a frame that arrived damaged the peer has taken others: a second copy could land on what came after them.
+  for (Operation* operation = sent_.front(); operation != nullptr && SequenceBefore(operation->sequence, hello.taken);
+       operation = operation->next) {
+    if (std::exchange(operation->replay, false)) --replays_;
+    operation->lost = false;
+  }
   progress_when_up_ = Progress();  // the last connection's is not this one's
   RequestAck();
 }

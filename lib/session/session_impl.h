@@ -106,6 +106,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   uint16_t rail_count() const { return rail_count_; }
   Rail& rail(uint16_t index) { return *rails_[index]; }
   uint64_t token() const { return token_; }
+  uint64_t peer_engine_id() const { return peer_engine_id_; }
   const std::string& peer() const { return peer_; }
   uint32_t outstanding_max_per_rail() const { return outstanding_max_per_rail_; }
   int64_t peer_timeout_ns() const { return peer_timeout_ns_; }

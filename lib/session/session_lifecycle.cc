@@ -44,6 +44,7 @@ Hello SessionImpl::MakeHello(const Rail& rail) const {
   hello.rails = rail_count_;
   hello.generation = rail.generation();
   hello.acknowledged = rail.AcknowledgedByUs();
+  hello.taken = rail.expected();
   hello.peer_timeout_ms = static_cast<uint32_t>(options_.peer_timeout.count());
   hello.outstanding_max = options_.outstanding_max;
   hello.eager_credit_bytes = kEagerCreditBytes;
@@ -92,6 +93,9 @@ void SessionImpl::OnRailConnected(Rail& rail, absl::Span<const std::byte> reply)
   const absl::StatusOr<Hello> hello = DecodeHello(reply);
   if (!hello.ok())
     return Fail(absl::Status(hello.status().code(), absl::StrCat(peer_, ": ", hello.status().message())));
+  if (rail.index() != 0 && (hello->session_token != token_ || hello->engine_id != peer_engine_id_)) {
+    return Fail(Error(absl::StatusCode::kUnavailable, rail, "handshake: the reply is not of this session's peer"));
+  }
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     descriptions_[rail.index()] = rail.DescribeOnLane();
@@ -260,7 +264,12 @@ void SessionImpl::RunCloser(Completion completion) {
 
 // The peer learns of the close in its turn, behind everything that was sent; its acknowledgement ends the session.
 void SessionImpl::CloseIfDrained() {
-  if (ended() || close_sent_ || Outstanding() != 0) return;
+  if (ended() || close_sent_) return;
+  if (Outstanding() != 0) {
+    // Two lanes whose last operations end at once may each miss that the other's has.
+    home_lane_.TickByOnLane(home_lane_.now_ns() + kDeadlineTickNs);
+    return;
+  }
   close_sent_ = true;
   Operation* close = home().NewFrame(FrameType::kClose);
   close->payload = reinterpret_cast<const std::byte*>(kCloseReason.data());
@@ -295,7 +304,9 @@ void SessionImpl::OnEnd(EndHandler handler) {
 int64_t SessionImpl::OnHomeTick() {
   const int64_t now = home_lane_.now_ns();
   if (home_deadlines_) ExpireOnHome();
-  const int64_t next = home_deadlines_ ? now + kDeadlineTickNs : std::numeric_limits<int64_t>::max();
+  const bool closing = phase_.load(std::memory_order_relaxed) == Phase::kClosing && !close_sent_;
+  if (closing) CloseIfDrained();
+  const int64_t next = home_deadlines_ || closing ? now + kDeadlineTickNs : std::numeric_limits<int64_t>::max();
   if (options_.idle_timeout.count() == 0 || ended()) return next;
   const uint64_t activity = Activity();
   if (activity != last_activity_ || Outstanding() != 0 || idle_since_ns_ == 0) {

@@ -32,6 +32,7 @@ std::array<std::byte, kHelloBytes> EncodeHello(const Hello& hello) {
   StoreLittleEndian<uint64_t>(to + 48, hello.eager_credit_bytes);
   StoreLittleEndian<uint64_t>(to + 56, hello.abilities);
   StoreLittleEndian<uint32_t>(to + 64, hello.acknowledged);
+  StoreLittleEndian<uint32_t>(to + 68, hello.taken);
   StoreLittleEndian<uint64_t>(to + kChecksumOffset, Checksum(to, kChecksumOffset));
   return bytes;
 }
@@ -63,6 +64,7 @@ absl::StatusOr<Hello> DecodeHello(absl::Span<const std::byte> bytes) {
   hello.eager_credit_bytes = LoadLittleEndian<uint64_t>(from + 48);
   hello.abilities = LoadLittleEndian<uint64_t>(from + 56);
   hello.acknowledged = LoadLittleEndian<uint32_t>(from + 64);
+  hello.taken = LoadLittleEndian<uint32_t>(from + 68);
   if ((hello.features & ~kFeaturesKnown) != 0) {
     return Invalid(
         absl::StrFormat("features 0x%x has bits that version %d does not know", hello.features, kHelloVersion));

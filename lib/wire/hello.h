@@ -47,8 +47,10 @@ struct Hello {
   uint32_t outstanding_max = 0;     // operations that the sender may have in flight
   uint64_t eager_credit_bytes = 0;  // that the sender of this Hello can hold unmatched
   uint64_t abilities = 0;
-  // Of a reconnection: the sender has taken everything before this sequence of the rail's, and nothing after it.
+  // Of a reconnection: the sender has taken everything before `acknowledged` of the rail's sequence, of what follows up
+  // to `taken` everything but what it asks for again (kFlagResend), and nothing from there on.
   uint32_t acknowledged = 0;
+  uint32_t taken = 0;
 };
 
 // Found in a refusal of a reconnection that no later one will fare better than.

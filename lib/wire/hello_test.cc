@@ -23,6 +23,7 @@ Hello Example() {
   hello.eager_credit_bytes = 4 << 20;
   hello.abilities = kAbilityPacks;
   hello.acknowledged = 0xfffffff0;
+  hello.taken = 0x10;
   return hello;
 }
 
@@ -51,6 +52,7 @@ TEST(Hello, ComesBackAsItWas) {
   EXPECT_EQ(hello->eager_credit_bytes, Example().eager_credit_bytes);
   EXPECT_EQ(hello->abilities, Example().abilities);
   EXPECT_EQ(hello->acknowledged, Example().acknowledged);
+  EXPECT_EQ(hello->taken, Example().taken);
 }
 
 TEST(Hello, RefusalsNameFieldAndValue) {

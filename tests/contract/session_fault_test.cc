@@ -123,11 +123,14 @@ TEST_P(SessionMends, CancelledAndTimedOutOnesToo) {
   EXPECT_GT(workload.count(absl::StatusCode::kOk), options.transfers / 2) << workload.Summary();
 }
 
-TEST(SessionFault, KilledConnectionsComeBack) {
+// Connections are killed, and what else the plan does happens before and after.
+void ExpectSessionsOutliveKills(FaultPlan plan) {
+  plan.set_rate(FaultKind::kKill, 0.01);
   uint64_t kills = 0;
   for (uint64_t seed = TestSeed(1), last = seed + 10; seed < last; ++seed) {
     SCOPED_TRACE(SeedNote(seed));
-    VirtualPair pair(FaultPlan::Only(FaultKind::kKill, 0.01, seed), seed, seed % 2 == 0);
+    plan.seed = seed;
+    VirtualPair pair(plan, seed, seed % 2 == 0);
     WorkloadOptions options;
     options.seed = seed;
     options.transfers = 200;
@@ -138,6 +141,17 @@ TEST(SessionFault, KilledConnectionsComeBack) {
     EXPECT_EQ(workload.count(absl::StatusCode::kOk), options.transfers) << workload.Summary() << workload.last_end();
   }
   EXPECT_GT(kills, 10u);
+}
+
+TEST(SessionFault, KilledConnectionsComeBack) { ExpectSessionsOutliveKills({}); }
+
+// Behind a frame that arrived damaged others were taken, which must not be sent again.
+TEST(SessionFault, KilledConnectionsComeBackToWhatWasDamaged) {
+  ExpectSessionsOutliveKills(FaultPlan::Mix({FaultKind::kCorruptWrite, FaultKind::kCorruptPayload}, 0.05, 1));
+}
+
+TEST(SessionFault, KilledConnectionsComeBackToWhatWasLost) {
+  ExpectSessionsOutliveKills(FaultPlan::Mix({FaultKind::kDrop, FaultKind::kDelay, FaultKind::kReorder}, 0.03, 1));
 }
 
 // From some moment on nothing arrives at all, and nobody says so.

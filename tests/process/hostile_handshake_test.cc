@@ -224,7 +224,7 @@ TEST_P(HostileConnection, AStaleGenerationConfiguresNothing) {
   EXPECT_TRUE(visitor->session.status().ok()) << visitor->session.status();
   // One that claims to have taken what was never sent.
   hello.generation = 3;
-  hello.acknowledged = 1000;
+  hello.acknowledged = hello.taken = 1000;
   RawPeer third;
   ASSERT_TRUE(third.Connect(door(), hello) && third.accepted()) << third.refusal();
   const absl::Status end = AwaitEnd(visitor);
