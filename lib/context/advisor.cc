@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -54,6 +55,7 @@ struct Advisor::Peer {
   uint32_t keys[kAlternativesMax][kSizeClasses];
   uint64_t transfers = 0;
   uint32_t unsettled = kUnsettledTransfers;
+  bool looked_again = false;
   bool probe_out = false;
   uint64_t last_probe = 0;
   double probe_budget_ns = 0;
@@ -165,7 +167,7 @@ void Advisor::Observe(const Sample& sample, int64_t now_ns) {
   }
   if (ABSL_PREDICT_FALSE(peer.transfers % kTickEvery == 0)) {
     Tick(peer, now_ns);
-    if (peer.transfers == kPathWarm) LookAgain(peer, sample);
+    if (peer.transfers >= kPathWarm && !std::exchange(peer.looked_again, true)) LookAgain(peer, sample);
   }
   if (ABSL_PREDICT_FALSE(change != Change::kNone)) OnChange(peer, sample);
   Cell& cell = cells_[size_t{sample.peer} * kSizeClasses + size_class];

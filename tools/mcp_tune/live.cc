@@ -36,9 +36,8 @@ class Sink : public std::enable_shared_from_this<Sink> {
     const auto done = [self = shared_from_this()](const Result& result) {
       if (result.status.ok()) self->Receive();
     };
-    // What is not accepted will not be accepted later: the session has ended.
-    const auto begun = session_.Receive(0, target_.All(), done, std::move(options));
-    if (!begun.ok()) session_ = Session();
+    // What is not accepted will not be accepted later: the session has ended. With the last receive this goes, too.
+    session_.Receive(0, target_.All(), done, std::move(options)).status().IgnoreError();
   }
 
   Session session_;

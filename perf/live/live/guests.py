@@ -24,7 +24,7 @@ class Program(path.Program):
     def _take(self, stream, data):
         if stream == 'error':
             self._errors += data
-            if data.endswith(b'\n'):
+            if b'message_path: ' in self._errors:  # its last words; the library's warnings are not
                 self._lines.put(None)
             return
         *lines, self._rest = (self._rest + data).split(b'\n')
@@ -35,7 +35,8 @@ class Program(path.Program):
         try:
             line = self._lines.get(timeout=ANSWER_S)
         except queue.Empty:
-            raise Failed(f'message_path does not answer for {ANSWER_S} s') from None
+            said = self._errors.decode(errors='replace').strip()
+            raise Failed(f'message_path does not answer for {ANSWER_S} s; it said: {said}') from None
         if line is None:
             raise Failed(self._errors.decode(errors='replace').strip())
         return line

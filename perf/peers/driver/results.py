@@ -6,6 +6,7 @@ import pathlib
 import platform
 import subprocess
 
+from . import build
 from .model import Row, Sample
 
 SCHEMA = 'mcp-peers/1'
@@ -31,6 +32,11 @@ def _first(path, prefix):
     except OSError:
         pass
     return 'unknown'
+
+
+def _portable(command):
+    """As one would give it in the repository's top folder."""
+    return command.replace(f'{build.ROOT}/', '')
 
 
 def environment():
@@ -73,7 +79,7 @@ class Results:
                       'p50_us': sample.p50_us, 'p99_us': sample.p99_us,
                       'cpu_s_per_gb': None if sample.cpu_s_per_gb is None else round(sample.cpu_s_per_gb, 5),
                       'foreign_cpu': None if sample.foreign_cpu is None else round(sample.foreign_cpu, 3),
-                      **({'command': sample.command} if number == 1 else {})})
+                      **({'command': _portable(sample.command)} if number == 1 else {})})
 
     def _append(self, record):
         self.samples.append(record)
