@@ -12,6 +12,7 @@
 #include "lib/base/status_macros.h"
 #include "lib/base/units.h"
 #include "lib/memory/memlock.h"
+#include "lib/memory/populate.h"
 
 namespace mcp::internal {
 namespace {
@@ -26,11 +27,11 @@ std::byte* Map(uint64_t bytes, int flags) {
   return address == MAP_FAILED ? nullptr : static_cast<std::byte*>(address);
 }
 
-// Brings every page in. 0 or an errno value. Unlike a write, MADV_POPULATE_WRITE (Linux 5.14) says when there is no
-// page left, where a write to a huge page is answered by SIGBUS.
+// Brings every page in. 0 or an errno value. Unlike a write, populating says when there is no page left, where a write
+// to a huge page is answered by SIGBUS.
 int Touch(std::byte* data, uint64_t bytes, uint64_t page_bytes) {
-  if (madvise(data, bytes, MADV_POPULATE_WRITE) == 0) return 0;
-  if (errno != EINVAL) return errno;
+  const int error = PopulatePages({data, bytes});
+  if (error != EINVAL) return error;
   for (uint64_t offset = 0; offset < bytes; offset += page_bytes) {
     *const_cast<volatile std::byte*>(data + offset) = std::byte{0};
   }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lib/base/status_macros.h"
+#include "lib/memory/populate.h"
 #include "lib/memory/region_table.h"
 
 namespace mcp::internal {
@@ -10,6 +11,8 @@ namespace {
 
 // Ranges are exact, since peers are let into them.
 constexpr uint64_t kGranularity = 1;
+
+constexpr uint64_t kPopulateBytesMin = uint64_t{1} << 30;
 
 constexpr unsigned kShared = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_RELAXED_ORDERING;
 constexpr unsigned kReadOnly = IBV_ACCESS_RELAXED_ORDERING;
@@ -84,6 +87,9 @@ void VerbsMemory::Forget(Registration registration) {
 absl::StatusOr<std::unique_ptr<DeviceRegions>> VerbsMemory::MakeRegions(absl::Span<std::byte> range, unsigned access) {
   auto regions = std::make_unique<DeviceRegions>();
   regions->calls = &calls_;
+  // Pinning faults pages in one by one; where it is many, several threads do that before. What cannot be populated
+  // (memory that may only be read, kernels before 5.14) is left to the device's driver, as is saying why not.
+  if (range.size() >= kPopulateBytesMin) PopulatePages(range);
   for (size_t i = 0; i < domains_.size(); ++i) {
     MCP_ASSIGN_OR_RETURN(regions->regions[i], calls_.RegisterMemory(domains_[i], range.data(), range.size(), access));
   }
