@@ -124,6 +124,20 @@ TEST_F(VerbsOnTwoDevices, AGoneDeviceIsNotTried) {
   EXPECT_EQ(PathTaken(1), "fake1 to fake1");
 }
 
+// Of two that are as good otherwise.
+TEST_F(VerbsOnTwoDevices, TheOneThatIsNearComesFirst) {
+  const auto first = [this] {
+    const auto network = VerbsNetworkImpl::Create({}, log_.logger(), FakeVerbsCalls(fabric_));
+    return network.ok() ? (*network)->device(0).opened.name : network.status().ToString();
+  };
+  EXPECT_EQ(first(), "fake0");
+  fabric_->MoveFar(0);
+  EXPECT_EQ(first(), "fake1");
+  const auto asked = VerbsNetworkImpl::Create({.devices = {"fake0"}}, log_.logger(), FakeVerbsCalls(fabric_));
+  ASSERT_TRUE(asked.ok()) << asked.status();
+  EXPECT_EQ((*asked)->device(0).opened.name, "fake0");
+}
+
 TEST_F(VerbsOnTwoDevices, AListenerOfOneAddressTellsOfNoOther) {
   Start("127.0.0.1:0", {});
   EXPECT_EQ(PathTaken(0), "fake0 to fake0");

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "lib/base/errno_status.h"
 #include "tests/support/fake_verbs_objects.h"
+#include "transports/verbs/numa.h"
 
 namespace mcp::internal {
 namespace {
@@ -66,6 +67,11 @@ void FakeFabric::FailNext(ibv_wc_status status) {
 void FakeFabric::HoldSends(bool held) {
   const std::lock_guard<std::mutex> lock(mutex);
   hold = held;
+}
+
+void FakeFabric::MoveFar(uint8_t device) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  far_device = device;
 }
 
 void FakeFabric::Cut(const std::string& address) {
@@ -149,6 +155,13 @@ class FakeCalls final : public VerbsCalls {
     return devices;
   }
   void AbandonDevice(ibv_context*) override {}
+  uint32_t NumaDistance(ibv_context* context) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    const bool far = std::any_of(contexts_.begin(), contexts_.end(), [&](const auto& made) {
+      return &made->context == context && made->number == fabric_->far_device;
+    });
+    return far ? 2 * kNumaDistanceLocal : kNumaDistanceLocal;
+  }
   uint64_t TimesSentAgain(ibv_context*, uint8_t) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
     return fabric_->times_sent_again;

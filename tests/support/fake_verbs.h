@@ -60,6 +60,8 @@ class FakeFabric {
   void HoldSends(bool hold);
   // Nothing gets to or from this address any more: resolving it fails.
   void Cut(const std::string& address);
+  // Engines that are made from now on find that device on another node than their CPUs.
+  void MoveFar(uint8_t device);
   // So many of the connection manager's messages get lost, of those that are sent next.
   void LoseRequests(int count);
   void LoseRejections(int count);
@@ -79,6 +81,7 @@ class FakeFabric {
   int requests_to_lose = 0;
   int rejections_to_lose = 0;
   uint64_t times_sent_again = 0;
+  int far_device = -1;
   std::set<std::string> cut;
   uint32_t next_number = 100;
   uint16_t next_port = 20000;

@@ -73,6 +73,8 @@ class VerbsCalls {
   virtual void AbandonDevice(ibv_context* context) = 0;
   virtual absl::StatusOr<ibv_port_attr> QueryPort(ibv_context* context, uint8_t port) = 0;
   virtual std::vector<GidEntry> Gids(ibv_context* context) = 0;
+  // From the nearest node whose CPUs this thread may use (numa.h).
+  virtual uint32_t NumaDistance(ibv_context* context) = 0;
   // How often the port's queue pairs, whoever's, went back to what was lost and sent on from there. Zero where the
   // device's driver does not count it.
   virtual uint64_t TimesSentAgain(ibv_context* context, uint8_t port) = 0;

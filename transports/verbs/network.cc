@@ -135,7 +135,7 @@ absl::Status VerbsNetworkImpl::RankDevices() {
   std::stable_sort(devices_.begin(), devices_.end(), [&](const auto& a, const auto& b) {
     const auto rank = [&](const VerbsDevice& device) {
       return std::tuple(place(device), device.gids.empty() ? 0 : -GidRank(device.gids.front()),
-                        -MegabitsPerSecond(device.port_attributes));
+                        -MegabitsPerSecond(device.port_attributes), device.numa_distance);
     };
     return rank(*a) < rank(*b);
   });
@@ -175,6 +175,7 @@ std::string VerbsNetworkImpl::Consider(const OpenedDevice& opened) {
     if (opened.attributes.vendor_id == kSoftRoceVendor) {
       device->port_attributes.max_msg_sz = std::min(attributes->max_msg_sz, kSoftRoceMessageBytesMax);
     }
+    device->numa_distance = calls_->NumaDistance(opened.context);
     device->gids = calls_->Gids(opened.context);
     std::stable_sort(device->gids.begin(), device->gids.end(),
                      [](const GidEntry& a, const GidEntry& b) { return GidRank(a) > GidRank(b); });

@@ -29,6 +29,7 @@ struct VerbsDevice {
   uint8_t port = 1;   // the first that is up, or the one asked for
   ibv_port_attr port_attributes = {};
   std::vector<GidEntry> gids;  // best first
+  uint32_t numa_distance = 0;  // from the CPUs that the engine's maker may use (numa.h)
   // From which it connects, and which it tells peers: of the best GID of that family, if it has one.
   std::optional<VerbsAddress> AddressOf(sa_family_t family, int gid_index) const;
   ibv_pd* domain = nullptr;

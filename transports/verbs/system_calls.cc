@@ -1,5 +1,6 @@
 // libibverbs and librdmacm behind VerbsCalls: one call each, errors as Status.
 #include <fcntl.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include "lib/base/status_macros.h"
 #include "lib/base/units.h"
 #include "transports/verbs/calls.h"
+#include "transports/verbs/numa.h"
 
 namespace mcp::internal {
 namespace {
@@ -146,6 +148,13 @@ class SystemCalls final : public VerbsCalls {
       gids.push_back(gid);
     }
     return gids;
+  }
+
+  uint32_t NumaDistance(ibv_context* context) override {
+    cpu_set_t cpus;
+    if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0) return kNumaDistanceLocal;
+    return internal::NumaDistance(absl::StrCat(context->device->ibdev_path, "/device"), "/sys/devices/system/node",
+                                  cpus);
   }
 
   uint64_t TimesSentAgain(ibv_context* context, uint8_t port) override {

@@ -1,0 +1,66 @@
+#include "transports/verbs/numa.h"
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "gtest/gtest.h"
+
+namespace mcp::internal {
+namespace {
+
+class NumaDistanceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char pattern[] = "/tmp/mcp-numa-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern), nullptr);
+    folder_ = pattern;
+    // Two sockets; node 2 has memory alone.
+    Write("node/node0/cpulist", "0-3,8");
+    Write("node/node0/distance", "10 21 30");
+    Write("node/node1/cpulist", "4-7");
+    Write("node/node1/distance", "21 10 31");
+    Write("node/node2/cpulist", "");
+    Write("node/node2/distance", "30 31 10");
+    Write("node/possible", "0-2");
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  void Write(const std::string& path, const std::string& text) {
+    std::filesystem::create_directories(std::filesystem::path(folder_ + "/" + path).parent_path());
+    std::ofstream(folder_ + "/" + path) << text << "\n";
+  }
+  uint32_t DistanceFrom(std::initializer_list<int> cpus) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (const int cpu : cpus) CPU_SET(cpu, &set);
+    return NumaDistance(folder_ + "/device", folder_ + "/node", set);
+  }
+
+  std::string folder_;
+};
+
+TEST_F(NumaDistanceTest, IsThatOfTheNearestNodeWithOneOfTheCpus) {
+  Write("device/numa_node", "1");
+  EXPECT_EQ(DistanceFrom({4}), 10u);
+  EXPECT_EQ(DistanceFrom({8}), 21u);
+  EXPECT_EQ(DistanceFrom({0, 7}), 10u);
+  Write("device/numa_node", "2");
+  EXPECT_EQ(DistanceFrom({3}), 30u);
+  EXPECT_EQ(DistanceFrom({5}), 31u);
+}
+
+TEST_F(NumaDistanceTest, IsLocalWhereNothingIsKnown) {
+  EXPECT_EQ(DistanceFrom({0}), kNumaDistanceLocal);  // no such file
+  for (const char* nonsense : {"-1", "", "one", "7"}) {
+    Write("device/numa_node", nonsense);
+    EXPECT_EQ(DistanceFrom({0}), kNumaDistanceLocal) << nonsense;
+  }
+  Write("device/numa_node", "0");
+  EXPECT_EQ(DistanceFrom({100}), kNumaDistanceLocal);  // a CPU of no node
+  Write("node/node0/distance", "ten");
+  EXPECT_EQ(DistanceFrom({0}), kNumaDistanceLocal);
+}
+
+}  // namespace
+}  // namespace mcp::internal
