@@ -102,9 +102,13 @@ void SessionImpl::StopStream(Stream* stream, absl::StatusCode code) {
   stream->transfer->bytes_left.fetch_sub(std::exchange(stream->bytes_unsent, 0), std::memory_order_relaxed);
 }
 
+// A stream of which every chunk was dealt out is its rails' to stop: what these have posted may be all of it, and then
+// the receiver has it.
 void SessionImpl::StopStreamOf(OperationId id) {
   for (Stream* stream : streams_) {
-    if (stream->transfer->id == id) return StopStream(stream, absl::StatusCode::kCancelled);
+    if (stream->transfer->id != id) continue;
+    if (stream->bytes_unsent > 0) StopStream(stream, absl::StatusCode::kCancelled);
+    return;
   }
 }
 
