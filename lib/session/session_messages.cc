@@ -220,6 +220,7 @@ void SessionImpl::Grant(PostedReceive* receive, uint64_t tag, uint64_t length, u
   landing->home = &home();
   landing->bytes_left.store(length, std::memory_order_relaxed);
   landing->chunks = std::move(receive->chunks);
+  if (length == 0) landing->chunks.reset();  // of nothing there are no parts
   if (landing->chunks != nullptr) landing->chunks->Begin(length);
   const absl::StatusOr<uint64_t> key = home_lane_.regions().Insert(receive->local, length, kAccessRemoteWrite, landing);
   if (!key.ok()) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
@@ -246,7 +247,7 @@ class Peer {
     frame.acknowledged = (how & 8) != 0 ? static_cast<uint32_t>(Value(script, exported_key)) : rail.heard;
     frame.payload_bytes = Value(script, exported_key);
     for (uint64_t& word : frame.words) word = Value(script, exported_key);
-    std::vector<std::byte> pack;
+    std::vector<std::byte>& pack = packs_.emplace_back();  // lent from now on
     if (IsPack(frame.type)) pack = Pack(script, exported_key, &frame);
     const uint64_t follows = (how & 16) != 0 ? script->Byte() : std::min<uint64_t>(frame.payload_bytes, 8192);
     std::byte header[kFrameHeaderBytesMax];
@@ -367,6 +368,7 @@ class Peer {
 
   RegionTable regions_;
   std::unique_ptr<Transport> transport_;
+  std::deque<std::vector<std::byte>> packs_;
   std::vector<std::byte> memory_;
   uint64_t key_ = 0;
   std::array<Rail, 2> rails_;
