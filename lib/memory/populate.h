@@ -13,7 +13,7 @@
 
 namespace mcp::internal {
 
-// Shorter ranges are not worth a thread: this much takes one about 50 ms.
+// Shorter ranges are not worth a thread: this much takes one about 70 ms.
 inline constexpr uint64_t kPopulateBytesPerThread = uint64_t{128} << 20;
 inline constexpr uint64_t kPopulateThreadsMax = 8;
 

@@ -12,9 +12,8 @@ namespace {
 class NumaDistanceTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    char pattern[] = "/tmp/mcp-numa-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern), nullptr);
-    folder_ = pattern;
+    folder_ = testing::TempDir() + "mcp-numa-XXXXXX";
+    ASSERT_NE(mkdtemp(folder_.data()), nullptr);
     // Two sockets; node 2 has memory alone.
     Write("node/node0/cpulist", "0-3,8");
     Write("node/node0/distance", "10 21 30");
