@@ -6,6 +6,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/str_replace.h"
 #include "gtest/gtest.h"
 #include "lib/base/status_macros.h"
 #include "lib/engine/engine_impl.h"
@@ -61,7 +62,7 @@ Engine* EngineWorld::MakeEngine(int lanes) {
   std::shared_ptr<TcpNetwork> tcp;
   std::shared_ptr<VerbsNetwork> verbs;
   if (IsVerbs(setup_.kind)) {
-    if (setup_.kind == TransportKind::kVerbsFake && fabric_ == nullptr) fabric_ = MakeFakeFabric();
+    if (setup_.kind == TransportKind::kVerbsFake && fabric_ == nullptr) fabric_ = MakeFakeFabric(setup_.devices);
     if (setup_.kind == TransportKind::kVerbsNoCost && fabric_ == nullptr) fabric_ = MakeNoCostFabric();
     auto network = MakeVerbsNetwork(fabric_, log_.logger());
     if (!network.ok()) {
@@ -118,7 +119,9 @@ bool EngineWorld::Connect(Engine* client, Engine* server, const SessionOptions& 
     Ends ends;
   };
   auto meeting = std::make_shared<Meeting>();
-  auto listener = server->Listen(any_address(), options, [this, meeting](Session session) {
+  // On all devices, of which the client is told the first.
+  const bool on_all = setup_.devices > 1;
+  auto listener = server->Listen(on_all ? "0.0.0.0:0" : any_address(), options, [this, meeting](Session session) {
     const std::lock_guard<std::mutex> lock(meeting->mutex);
     meeting->ends.server = std::move(session);
     Notify();
@@ -127,7 +130,9 @@ bool EngineWorld::Connect(Engine* client, Engine* server, const SessionOptions& 
     ends->status = listener.status();
     return false;
   }
-  client->ConnectAsync(listener->address(), options, [this, meeting](absl::StatusOr<Session> session) {
+  const std::string address =
+      on_all ? absl::StrReplaceAll(listener->address(), {{"0.0.0.0", "127.0.0.1"}}) : listener->address();
+  client->ConnectAsync(address, options, [this, meeting](absl::StatusOr<Session> session) {
     const std::lock_guard<std::mutex> lock(meeting->mutex);
     meeting->connected = true;
     meeting->ends.status = session.status();

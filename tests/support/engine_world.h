@@ -37,6 +37,7 @@ class EngineWorld {
     LoopbackOptions loopback;
     PolicyOptions context;
     std::string profile;  // a file; empty: none
+    uint8_t devices = 1;  // that each engine has; of the fake kind
   };
 
   explicit EngineWorld(const Setup& setup);

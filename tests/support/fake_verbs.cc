@@ -59,9 +59,10 @@ FakeFabric::Counters FakeFabric::counters() {
   return counts;
 }
 
-void FakeFabric::FailNext(ibv_wc_status status) {
+void FakeFabric::FailNext(ibv_wc_status status, uint64_t after) {
   const std::lock_guard<std::mutex> lock(mutex);
   fail_next = static_cast<int>(status);
+  spared_before = after;
 }
 
 void FakeFabric::HoldSends(bool held) {

@@ -49,11 +49,16 @@ class FakeFabric {
     uint64_t receives_missing = 0;  // messages that found no buffer
     uint64_t access_errors = 0;     // remote memory refused
     uint64_t notifications = 0;
+    uint64_t failures = 0;  // that were asked for by FailNext
   };
 
   Counters counters();
-  // The next work request that is posted anywhere completes with this status.
-  void FailNext(ibv_wc_status status);
+  // The next work request that is posted anywhere, or the one after so many more, completes with this status.
+  void FailNext(ibv_wc_status status, uint64_t after = 0);
+  // The device of the engine made in that place (from 0) goes, once it has written and read so much more.
+  void LoseDevice(size_t engine, uint8_t device, uint64_t after_bytes);
+  // What it has written and read so far.
+  uint64_t BytesMoved(size_t engine, uint8_t device);
   // Every engine's device reports it; on queue pairs, for each that it has.
   void Report(ibv_event_type type);
   // What is posted from now on is left undone until the queue pair fails, as if the peer did not answer.
@@ -77,6 +82,7 @@ class FakeFabric {
   std::mutex mutex;
   Counters counts;
   int fail_next = -1;
+  uint64_t spared_before = 0;
   bool hold = false;
   int requests_to_lose = 0;
   int rejections_to_lose = 0;

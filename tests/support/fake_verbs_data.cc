@@ -57,6 +57,17 @@ ibv_wc* FakeOperations::NewEntry(FakeFabric& fabric, FakeCompletionQueue& queue)
   return entry;
 }
 
+void FakeFabric::LoseDevice(size_t engine, uint8_t device, uint64_t after_bytes) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  FakeContext& context = *contexts[engine * devices + device];
+  context.bytes_max = context.bytes_moved + after_bytes;
+}
+
+uint64_t FakeFabric::BytesMoved(size_t engine, uint8_t device) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return contexts[engine * devices + device]->bytes_moved;
+}
+
 void FakeOperations::Notify(FakeFabric& fabric, FakeCompletionQueue& queue) {
   if (!queue.armed) return;
   queue.armed = false;
@@ -125,9 +136,10 @@ ibv_wc_status FakeOperations::Send(FakeFabric& fabric, FakeQueuePair& to, const 
 }
 
 ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, const ibv_send_wr& work) {
-  if (fabric.fail_next >= 0) {
+  if (fabric.fail_next >= 0 && fabric.spared_before-- == 0) {
     const auto status = static_cast<ibv_wc_status>(fabric.fail_next);
     fabric.fail_next = -1;
+    ++fabric.counts.failures;
     return status;
   }
   if (!Usable(fabric, qp, work)) return IBV_WC_LOC_PROT_ERR;
@@ -136,6 +148,10 @@ ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, con
   FakeQueuePair& to = *peer->second;
   if (work.opcode == IBV_WR_SEND || work.opcode == IBV_WR_SEND_WITH_IMM) return Send(fabric, to, work);
   if (work.opcode != IBV_WR_RDMA_WRITE && work.opcode != IBV_WR_RDMA_READ) return IBV_WC_LOC_QP_OP_ERR;
+  return Move(fabric, qp, to, work);
+}
+
+ibv_wc_status FakeOperations::Move(FakeFabric& fabric, FakeQueuePair& qp, FakeQueuePair& to, const ibv_send_wr& work) {
   const unsigned right = work.opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE;
   const auto region = fabric.regions.find(work.wr.rdma.rkey);
   if (region == fabric.regions.end() || region->second->mr.context != to.qp.context ||
@@ -153,7 +169,20 @@ ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, con
   } else {
     Gather(work, work.wr.rdma.remote_addr);
   }
+  qp.context->bytes_moved += LengthOf(work);
+  if (qp.context->bytes_moved > qp.context->bytes_max) Lose(fabric, *qp.context);
   return IBV_WC_SUCCESS;
+}
+
+// What it has done is done, also what nobody was told of; nothing of it works from now on.
+void FakeOperations::Lose(FakeFabric& fabric, FakeContext& context) {
+  context.bytes_max = UINT64_MAX;
+  for (const auto& [number, qp] : fabric.queue_pairs) {
+    if (qp->context == &context) Fail(fabric, *qp);
+  }
+  ibv_async_event event = {};
+  event.event_type = IBV_EVENT_DEVICE_FATAL;
+  Report(context, event);
 }
 
 int FakeOperations::PostSend(ibv_qp* base, ibv_send_wr* work, ibv_send_wr** refused) {

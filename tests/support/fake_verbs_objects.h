@@ -37,6 +37,8 @@ struct FakeContext {
   FakeFabric* fabric = nullptr;
   FakeSignal signal;
   std::deque<ibv_async_event> events;
+  uint64_t bytes_moved = 0;
+  uint64_t bytes_max = UINT64_MAX;  // then it goes
 };
 
 struct FakeChannel {
@@ -129,6 +131,8 @@ struct FakeOperations {
 
   // With the fabric locked.
   static ibv_wc_status Execute(FakeFabric& fabric, FakeQueuePair& qp, const ibv_send_wr& work);
+  static ibv_wc_status Move(FakeFabric& fabric, FakeQueuePair& qp, FakeQueuePair& to, const ibv_send_wr& work);
+  static void Lose(FakeFabric& fabric, FakeContext& context);
   static ibv_wc_status Send(FakeFabric& fabric, FakeQueuePair& to, const ibv_send_wr& work);
   static bool Usable(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work);
   // The next entry, all zeros. Null: it overflows.

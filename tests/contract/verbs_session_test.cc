@@ -1,0 +1,141 @@
+// Sessions over devices that fail: a request that ends in an error in the middle of transfers, one of two devices that
+// goes. What a path may be blamed for is mended and nobody notices; what is no path's fault ends the session.
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "tests/contract/session_fixture.h"
+#include "tests/support/fake_verbs.h"
+#include "transports/verbs/faults.h"
+
+namespace mcp::internal {
+namespace {
+
+constexpr uint64_t kLarge = 6 << 20;
+constexpr size_t kClient = 0;  // the order in which the fixture makes engines
+constexpr size_t kServer = 1;
+
+std::vector<SessionCase> CasesOf(const std::vector<int>& rail_counts) {
+  std::vector<SessionCase> cases;
+  for (const bool checksum : {true, false}) {
+    for (const int lanes : {0, 2}) {
+      for (const int rails : rail_counts) cases.push_back({TransportKind::kVerbsFake, lanes, rails, checksum});
+    }
+  }
+  return cases;
+}
+
+class VerbsSession : public SessionContract {
+ protected:
+  void SetUp() override {
+    SessionContract::SetUp();
+    if (HasFatalFailure()) return;
+    near_ = &NewMemory(client_engine(), 4 * kLarge);
+    far_ = &NewMemory(server_engine(), 4 * kLarge);
+    remote_ = Export(*far_);
+  }
+
+  // A put, a get, and a message each way, all at once; `seed` tells their bytes from those before.
+  void StartTransfers(uint64_t seed) {
+    seed_ = seed;
+    for (const uint64_t part : {0, 2}) near_->Fill(part * kLarge, kLarge, seed + part);
+    for (const uint64_t part : {1, 3}) far_->Fill(part * kLarge, kLarge, seed + part);
+    started_ = {ops().Put(client(), near_->Part(0, kLarge), remote_, 0),
+                ops().Get(client(), near_->Part(kLarge, kLarge), remote_, kLarge),
+                ops().Receive(server(), 1, far_->Part(2 * kLarge, kLarge)),
+                ops().Send(client(), 1, near_->Part(2 * kLarge, kLarge)),
+                ops().Receive(client(), 2, near_->Part(3 * kLarge, kLarge)),
+                ops().Send(server(), 2, far_->Part(3 * kLarge, kLarge))};
+  }
+  void ExpectTransferred() {
+    ASSERT_TRUE(FinishAll());
+    for (const auto index : started_)
+      EXPECT_TRUE(ops().status(index).ok()) << ops().at(index).what << ops().status(index);
+    for (const uint64_t part : {0, 2}) EXPECT_EQ(far_->Mismatch(part * kLarge, kLarge, seed_ + part), "");
+    for (const uint64_t part : {1, 3}) EXPECT_EQ(near_->Mismatch(part * kLarge, kLarge, seed_ + part), "");
+  }
+  Memory* near_ = nullptr;
+  Memory* far_ = nullptr;
+  RemoteRegion remote_;
+  uint64_t seed_ = 0;
+  std::vector<Operations::Index> started_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, VerbsSession, testing::ValuesIn(CasesOf({1, 2, 4})), SessionCaseName);
+
+// Each status that costs a rail, at several moments: the first request, one in the middle of a batch, a late one.
+TEST_P(VerbsSession, AFailedRequestInTheMiddleOfTransfersIsMended) {
+  uint64_t losses = 0;
+  for (const ibv_wc_status status : {IBV_WC_RETRY_EXC_ERR, IBV_WC_RNR_RETRY_EXC_ERR, IBV_WC_REM_OP_ERR,
+                                     IBV_WC_RESP_TIMEOUT_ERR, IBV_WC_GENERAL_ERR}) {
+    ASSERT_EQ(FaultOf(status).action, FaultAction::kRailLost);
+    for (const uint64_t after : {0, 3, 10}) {
+      SCOPED_TRACE(absl::StrCat(ibv_wc_status_str(status), " after ", after));
+      world().fabric()->FailNext(status, after);
+      StartTransfers(10 * losses);
+      ExpectTransferred();
+      ASSERT_EQ(world().fabric()->counters().failures, ++losses);
+      ASSERT_TRUE(Drive([&] {
+        return client().Statistics().reconnections >= losses && server().Statistics().reconnections >= losses;
+      }));
+    }
+  }
+  EXPECT_TRUE(client().status().ok()) << client().status();
+}
+
+// Another connection would be no better: everything ends, at once and on both sides, with what the device said.
+TEST_P(VerbsSession, AFailedRequestThatIsNoPathsFaultEndsTheSession) {
+  world().log()->AllowErrors();
+  world().fabric()->FailNext(IBV_WC_LOC_PROT_ERR, 5);
+  StartTransfers(1);
+  ASSERT_TRUE(FinishAll());
+  EXPECT_EQ(world().fabric()->counters().failures, 1u);
+  for (Session* session : {&client(), &server()}) ASSERT_TRUE(Drive([&] { return !session->status().ok(); }));
+  const bool told = absl::StrContains(client().status().message(), FaultOf(IBV_WC_LOC_PROT_ERR).cause) ||
+                    absl::StrContains(server().status().message(), FaultOf(IBV_WC_LOC_PROT_ERR).cause);
+  EXPECT_TRUE(told) << client().status() << "; " << server().status();
+  EXPECT_EQ(client().Statistics().reconnections, 0u);
+}
+
+// Hosts of two devices, of which a session takes both.
+class VerbsSessionOnTwoDevices : public VerbsSession {
+ protected:
+  EngineWorld::Setup WorldSetup() override {
+    EngineWorld::Setup setup = VerbsSession::WorldSetup();
+    setup.devices = 2;
+    return setup;
+  }
+  // Both carry payload; then that one of that engine goes in the middle of transfers, and the other carries it all.
+  void OneIsLost(size_t engine, uint8_t device) {
+    world().log()->AllowErrors();  // that a device has gone is one
+    StartTransfers(1);
+    ExpectTransferred();
+    for (const uint8_t each : {0, 1}) EXPECT_GE(world().fabric()->BytesMoved(engine, each), kLarge / 2);
+
+    const uint64_t before = world().fabric()->BytesMoved(engine, device);
+    world().fabric()->LoseDevice(engine, device, kLarge / 8);
+    StartTransfers(100);
+    ExpectTransferred();
+    EXPECT_GT(world().fabric()->BytesMoved(engine, device), before + kLarge / 8) << "it did not go";
+    const auto lost = static_cast<uint64_t>(GetParam().rails / 2);
+    ASSERT_TRUE(Drive([&] { return client().Statistics().reconnections >= lost; }));
+
+    const uint64_t gone = world().fabric()->BytesMoved(engine, device);
+    StartTransfers(200);
+    ExpectTransferred();
+    EXPECT_EQ(world().fabric()->BytesMoved(engine, device), gone) << "a device that has gone was used";
+    EXPECT_TRUE(client().status().ok()) << client().status();
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, VerbsSessionOnTwoDevices, testing::ValuesIn(CasesOf({2, 4})), SessionCaseName);
+
+TEST_P(VerbsSessionOnTwoDevices, TheClientsSecondGoes) { OneIsLost(kClient, 1); }
+TEST_P(VerbsSessionOnTwoDevices, TheClientsFirstGoes) { OneIsLost(kClient, 0); }
+TEST_P(VerbsSessionOnTwoDevices, TheServersSecondGoes) { OneIsLost(kServer, 1); }
+TEST_P(VerbsSessionOnTwoDevices, TheServersFirstGoes) { OneIsLost(kServer, 0); }
+
+}  // namespace
+}  // namespace mcp::internal
