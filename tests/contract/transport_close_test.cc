@@ -90,7 +90,7 @@ TEST_P(TransportClose, LentMemoryComesBack) {
   for (int rounds = 0; rounds < 12; ++rounds) {
     SCOPED_TRACE(rounds);
     const Wire wire = Connect();
-    Landing landing(b(), kSize);
+    Destination landing(b(), kSize);
     std::vector<std::byte> payload = PatternBytes(kSize, 3);
     std::vector<std::byte> small = PatternBytes(2000, 3);
     b()->messages.clear();
@@ -132,7 +132,7 @@ TEST_P(TransportClose, NothingLandsAfterClosed) {
   for (int rounds = 0; rounds < 12; ++rounds) {
     SCOPED_TRACE(rounds);
     const Wire wire = Connect();
-    Landing landing(b(), size);
+    Destination landing(b(), size);
     const std::vector<std::byte> payload = PatternBytes(size, 3);
     const std::vector<WorkRequest> batch(8, WriteWork(wire.client_id, AsBytes("w"), payload, landing, 0));
     size_t posted = 0;
@@ -160,7 +160,7 @@ TEST_P(TransportClose, NothingLandsAfterClosed) {
 TEST_P(TransportClose, APeerThatVanishesIsAnError) {
   constexpr uint64_t kSize = 1 << 20;
   const Wire wire = Connect();
-  Landing landing(b(), kSize);
+  Destination landing(b(), kSize);
   const std::vector<std::byte> payload = PatternBytes(kSize, 3);
   const std::vector<WorkRequest> batch(16, WriteWork(wire.client_id, AsBytes("w"), payload, landing, 0));
   const size_t posted = a()->transport()->Post(batch);
@@ -174,7 +174,7 @@ TEST_P(TransportClose, APeerThatVanishesIsAnError) {
 
 TEST_P(TransportClose, VanishingWithWorkInFlightLeavesNothingBehind) {
   const Wire wire = Connect();
-  Landing landing(b(), 1 << 20);
+  Destination landing(b(), 1 << 20);
   {
     const std::vector<std::byte> payload = PatternBytes(1 << 20, 3);
     const std::vector<WorkRequest> batch(16, WriteWork(wire.client_id, AsBytes("w"), payload, landing, 0));
@@ -216,7 +216,7 @@ TEST_P(TransportClose, ThePendingOutlivesItsTransport) {
 TEST_P(TransportClose, OneOfManyGoesAlone) {
   std::vector<Wire> wires;
   for (int i = 0; i < 4; ++i) wires.push_back(Connect());
-  Landing landing(b(), 1 << 20);
+  Destination landing(b(), 1 << 20);
   const std::vector<std::byte> payload = PatternBytes(1 << 20, 3);
   std::vector<WorkRequest> batch;
   for (const Wire& wire : wires) batch.push_back(WriteWork(wire.client_id, AsBytes("w"), payload, landing, 0));

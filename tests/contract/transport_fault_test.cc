@@ -39,7 +39,7 @@ class FaultyRun {
     server_id_ = *b_->transport()->Accept(std::move(b_->pending.front()), AsBytes("welcome"), nullptr);
     Turn();
     reply_ = a_->connected[id_];
-    landing_ = std::make_unique<Landing>(b_, kWorks * kPayload);
+    landing_ = std::make_unique<Destination>(b_, kWorks * kPayload);
     b_->keep_messages = false;
     b_->on_message = [this](const Event& event) { Note(event); };
   }
@@ -129,7 +129,7 @@ class FaultyRun {
   ConnectionId id_ = 0;
   ConnectionId server_id_ = 0;
   std::string hello_, reply_;
-  std::unique_ptr<Landing> landing_;
+  std::unique_ptr<Destination> landing_;
   std::vector<std::vector<std::byte>> payloads_;
   Arrivals arrivals_;
 };

@@ -91,7 +91,7 @@ WorkRequest WriteWork(ConnectionId connection, absl::Span<const std::byte> heade
 }
 
 WorkRequest WriteWork(ConnectionId connection, absl::Span<const std::byte> header, absl::Span<const std::byte> payload,
-                      const Landing& landing, uint64_t offset) {
+                      const Destination& landing, uint64_t offset) {
   WorkRequest work = WriteWork(connection, header, payload, landing.key, offset);
   if (landing.grant != nullptr) work.window = landing.grant->window();
   return work;
@@ -105,7 +105,8 @@ bool LeavesByReference(TransportNode* node) {
   return (node->transport()->info().capabilities & kCapabilityZeroCopySend) != 0;
 }
 
-Landing::Landing(TransportNode* landing_node, uint64_t size, uint32_t access) : node(landing_node), bytes(size) {
+Destination::Destination(TransportNode* landing_node, uint64_t size, uint32_t access)
+    : node(landing_node), bytes(size) {
   const auto inserted = node->regions()->Insert(bytes.data(), size, access, nullptr);
   EXPECT_TRUE(inserted.ok()) << inserted.status();
   if (inserted.ok()) key = *inserted;
@@ -115,12 +116,12 @@ Landing::Landing(TransportNode* landing_node, uint64_t size, uint32_t access) : 
   if (exported.ok()) grant = *std::move(exported);
 }
 
-void Landing::TakeBack() {
+void Destination::TakeBack() {
   grant.reset();
   EXPECT_TRUE(node->regions()->Invalidate(key));
 }
 
-Landing::~Landing() {
+Destination::~Destination() {
   grant.reset();
   // As an engine does: taken back, and given up once nothing can be using it.
   node->regions()->Invalidate(key);  // unless TakeBack did

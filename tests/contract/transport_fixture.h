@@ -68,9 +68,9 @@ WorkRequest MessageWork(ConnectionId connection, absl::Span<const std::byte> hea
 WorkRequest WriteWork(ConnectionId connection, absl::Span<const std::byte> header, absl::Span<const std::byte> payload,
                       uint64_t key, uint64_t offset);
 
-struct Landing;
+struct Destination;
 WorkRequest WriteWork(ConnectionId connection, absl::Span<const std::byte> header, absl::Span<const std::byte> payload,
-                      const Landing& landing, uint64_t offset);
+                      const Destination& landing, uint64_t offset);
 
 // Whether the device places writes, so that a write that may not be closes the connection.
 bool PlacesRemotely(TransportNode* node);
@@ -80,9 +80,9 @@ bool PlacesRemotely(TransportNode* node);
 bool LeavesByReference(TransportNode* node);
 
 // Memory at a node that peers may write to.
-struct Landing {
-  Landing(TransportNode* node, uint64_t bytes, uint32_t access = kAccessRemoteWrite);
-  ~Landing();
+struct Destination {
+  Destination(TransportNode* node, uint64_t bytes, uint32_t access = kAccessRemoteWrite);
+  ~Destination();
   // The key and, where there are any, the devices' grants.
   void TakeBack();
   TransportNode* const node;

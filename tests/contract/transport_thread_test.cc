@@ -35,7 +35,7 @@ class TransportThread : public TransportContract {
   };
 
   // b's thread: takes one peer in and tells it of the landing, if there is one.
-  ConnectionId AcceptOne(const Landing* landing) {
+  ConnectionId AcceptOne(const Destination* landing) {
     Told told;
     if (landing != nullptr) told.key = landing->key;
     if (landing != nullptr && landing->grant != nullptr) told.window = landing->grant->window();
@@ -140,7 +140,7 @@ TEST_P(TransportThread, FloodAcrossThreads) {
   const std::vector<std::byte> payload = PatternBytes(kSize, 6);
   std::atomic<bool> done{false};
   std::thread receiver([&] {
-    Landing landing(b(), kSize);
+    Destination landing(b(), kSize);
     const ConnectionId id = AcceptOne(&landing);
     uint64_t arrived = 0;
     b()->keep_messages = false;
@@ -191,7 +191,7 @@ TEST_P(TransportThread, ClosesUnderFire) {
   const bool by_reference = LeavesByReference(a());
   std::thread server([&] {
     for (const Turn& turn : turns) {
-      Landing landing(b(), kSize);
+      Destination landing(b(), kSize);
       const ConnectionId id = AcceptOne(&landing);
       b()->messages.clear();
       b()->on_message = [&](const Event& event) {

@@ -27,7 +27,7 @@ TEST_P(TransportWrite, LandsBeforeItsMessage) {
        {0ull, 1ull, 63ull, 64ull, 4095ull, 4096ull, 65536ull, 65537ull, 1ull << 20, (8ull << 20) + 3}) {
     const uint64_t size = std::min<uint64_t>(wanted, a()->transport()->info().write_bytes_max);
     SCOPED_TRACE(size);
-    Landing landing(b(), size + 2 * kAround);
+    Destination landing(b(), size + 2 * kAround);
     std::fill(landing.bytes.begin(), landing.bytes.end(), kUntouched);
     const std::vector<std::byte> payload = PatternBytes(size, size);
     bool arrived = false;
@@ -50,7 +50,7 @@ TEST_P(TransportWrite, KeepsItsPlaceAmongMessages) {
   constexpr uint64_t kWorks = 600;
   constexpr uint64_t kSpan = 200'000;
   const Wire wire = Connect();
-  Landing landing(b(), kSpan);
+  Destination landing(b(), kSpan);
   const std::vector<std::byte> payload = PatternBytes(kSpan, 9);
   Random random(2);
   uint64_t arrived = 0;
@@ -81,7 +81,7 @@ TEST_P(TransportWrite, KeepsItsPlaceAmongMessages) {
 TEST_P(TransportWrite, OnlyWhatMayOvertakeDoes) {
   constexpr uint64_t kWorks = 300;
   const Wire wire = Connect();
-  Landing landing(b(), 1 << 20);
+  Destination landing(b(), 1 << 20);
   const std::vector<std::byte> payload = PatternBytes(1 << 20, 9);
   std::vector<bool> may(kWorks);
   std::vector<bool> seen(kWorks);
@@ -120,7 +120,7 @@ TEST_P(TransportWrite, AStaleKeyDiscardsTheBytesAndGoesOn) {
   const std::vector<std::byte> payload = PatternBytes(300'000, 4);
   for (const uint64_t size : {uint64_t{10}, uint64_t{300'000}}) {
     SCOPED_TRACE(size);
-    Landing landing(b(), size);
+    Destination landing(b(), size);
     std::fill(landing.bytes.begin(), landing.bytes.end(), kUntouched);
     ASSERT_TRUE(b()->regions()->Invalidate(landing.key));
     b()->messages.clear();
@@ -144,7 +144,7 @@ TEST_P(TransportWrite, AStaleWindowEndsTheConnection) {
   for (const uint64_t size : {uint64_t{10}, uint64_t{300'000}}) {
     SCOPED_TRACE(size);
     const Wire wire = Connect();
-    Landing landing(b(), size);
+    Destination landing(b(), size);
     const absl::Span<const std::byte> bytes = absl::MakeConstSpan(payload).first(size);
     const WorkRequest work = WriteWork(wire.client_id, AsBytes("w"), bytes, landing, 0);
     ASSERT_TRUE(a()->PostAll({&work, 1}, both()));
@@ -172,7 +172,7 @@ TEST_P(TransportWrite, NothingLandsOnceAKeyHasSettled) {
   const std::vector<std::byte> payload = PatternBytes(kSize, 4);
   for (int rounds = 0; rounds < 12; rounds += 2) {
     SCOPED_TRACE(rounds);
-    Landing landing(b(), kSize);
+    Destination landing(b(), kSize);
     b()->messages.clear();
     const WorkRequest batch[] = {WriteWork(wire.client_id, AsBytes("late"), payload, landing, 0),
                                  MessageWork(wire.client_id, AsBytes("after"))};
@@ -220,7 +220,7 @@ TEST_P(TransportWrite, RefusesWhatWasNeverValid) {
                               BadWrite{"read-only", 0, 0, 16, kAccessRemoteRead}}) {
     SCOPED_TRACE(bad.name);
     const Wire wire = Connect();
-    Landing landing(b(), kSize, bad.access);
+    Destination landing(b(), kSize, bad.access);
     const bool remotely = PlacesRemotely(a());
     if (remotely && (bad.key_xor != 0 || bad.length == 0)) continue;  // what the device is not shown
     std::fill(landing.bytes.begin(), landing.bytes.end(), kUntouched);
@@ -261,7 +261,7 @@ TEST_P(TransportWrite, RefusesWhatWasNeverValid) {
 
 TEST_P(TransportWrite, TheLastByteOfARegionIsWithin) {
   const Wire wire = Connect();
-  Landing landing(b(), 100);
+  Destination landing(b(), 100);
   const std::vector<std::byte> payload = PatternBytes(1, 4);
   const WorkRequest batch[] = {
       WriteWork(wire.client_id, AsBytes("last"), payload, landing, 99),
@@ -281,14 +281,14 @@ TEST_P(TransportWrite, ScattersOverManyKeysBothWays) {
     TransportNode* sender;
     TransportNode* receiver;
     ConnectionId id;
-    std::vector<std::unique_ptr<Landing>> landings;
+    std::vector<std::unique_ptr<Destination>> landings;
     std::vector<std::vector<std::byte>> payloads;
   };
   Side sides[] = {{a(), b(), wire.client_id, {}, {}}, {b(), a(), wire.server_id, {}, {}}};
   std::vector<WorkRequest> batches[2];
   for (size_t s = 0; s < 2; ++s) {
     for (size_t i = 0; i < kKeys; ++i) {
-      sides[s].landings.push_back(std::make_unique<Landing>(sides[s].receiver, kSize));
+      sides[s].landings.push_back(std::make_unique<Destination>(sides[s].receiver, kSize));
       sides[s].payloads.push_back(PatternBytes(kSize - i, i + 1000 * s));
       batches[s].push_back(WriteWork(sides[s].id, AsBytes("w"), sides[s].payloads[i], *sides[s].landings[i], i));
     }
@@ -313,7 +313,7 @@ TEST_P(TransportWrite, SignaledWritesGiveTheirMemoryBack) {
   constexpr uint64_t kWrites = 20;
   constexpr uint64_t kSize = 300'000;
   const Wire wire = Connect();
-  Landing landing(b(), kWrites * kSize);
+  Destination landing(b(), kWrites * kSize);
   std::vector<std::byte> payload(kSize);
   for (uint64_t i = 0; i < kWrites; ++i) {
     FillPattern(absl::MakeSpan(payload), i);

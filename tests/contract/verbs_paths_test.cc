@@ -94,7 +94,7 @@ TEST_F(VerbsOnTwoDevices, WritesLandByEither) {
   for (const uint32_t path : {0u, 1u}) {
     ASSERT_EQ(PathTaken(path), path == 0 ? "fake0 to fake0" : "fake1 to fake1");
     TransportNode* both[] = {a(), b()};
-    Landing landing(b(), 4096);
+    Destination landing(b(), 4096);
     const std::vector<std::byte> payload = PatternBytes(4096, path + 1);
     const WorkRequest work = WriteWork(mine_, AsBytes("header"), payload, landing, 0);
     const size_t before = b()->messages.size();

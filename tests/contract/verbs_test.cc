@@ -81,7 +81,7 @@ class VerbsOnFake : public testing::Test {
 TEST_F(VerbsOnFake, BulkAsksForOneCompletionInThirtyTwo) {
   constexpr uint64_t kSize = 64 << 10;
   constexpr uint64_t kWrites = 2000;
-  Landing landing(b(), kSize);
+  Destination landing(b(), kSize);
   std::vector<std::byte> payload = PatternBytes(kSize, 1);
   const auto registered = a()->device_memory()->Register(absl::MakeSpan(payload));
   ASSERT_TRUE(registered.ok());
@@ -117,7 +117,7 @@ TEST_F(VerbsOnFake, CreditAndQueueBoundWhatIsPosted) {
   EXPECT_EQ(posted, kCreditsPerConnection);
   ASSERT_TRUE(Drive([&] { return b()->messages.size() == posted; }));
   fabric_->HoldSends(true);
-  Landing landing(b(), 100);
+  Destination landing(b(), 100);
   const std::vector<std::byte> payload = PatternBytes(100, 1);
   const WorkRequest write = WriteWork(mine_, AsBytes("header"), payload, landing, 0);
   for (int i = 0; i < 1000; ++i) {
@@ -199,7 +199,7 @@ TEST_F(VerbsOnFake, TellsWhatTheDeviceCountsAsSentAgain) {
 // Nothing comes back from a device that holds what was posted; closing takes it back all the same, with the memory.
 TEST_F(VerbsOnFake, ClosingTakesBackWhatADeviceHolds) {
   constexpr uint64_t kSize = 1 << 20;
-  Landing landing(b(), kSize);
+  Destination landing(b(), kSize);
   fabric_->HoldSends(true);
   std::vector<std::byte> payload = PatternBytes(kSize, 1);
   std::vector<WorkRequest> batch(20, WriteWork(mine_, AsBytes("header"), payload, landing, 0));
