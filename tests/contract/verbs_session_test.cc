@@ -99,6 +99,16 @@ TEST_P(VerbsSession, AFailedRequestThatIsNoPathsFaultEndsTheSession) {
   EXPECT_EQ(client().Statistics().reconnections, 0u);
 }
 
+// Soft-RoCE, where the link is down, refuses requests as if they were malformed.
+TEST_P(VerbsSession, WhatAPortRefusesThatIsDownIsMended) {
+  world().fabric()->SetPortsDown(true);
+  world().fabric()->FailNext(IBV_WC_LOC_QP_OP_ERR, 5);
+  StartTransfers(1);
+  ExpectTransferred();
+  EXPECT_EQ(world().fabric()->counters().failures, 1u);
+  EXPECT_TRUE(client().status().ok()) << client().status();
+}
+
 // Hosts of two devices, of which a session takes both.
 class VerbsSessionOnTwoDevices : public VerbsSession {
  protected:

@@ -169,7 +169,8 @@ class FakeCalls final : public VerbsCalls {
   }
   absl::StatusOr<ibv_port_attr> QueryPort(ibv_context*, uint8_t) override {
     ibv_port_attr attributes = {};
-    attributes.state = IBV_PORT_ACTIVE;
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    attributes.state = fabric_->ports_down ? IBV_PORT_DOWN : IBV_PORT_ACTIVE;
     attributes.active_mtu = IBV_MTU_4096;
     attributes.max_msg_sz = kMessageMax;
     return attributes;

@@ -63,6 +63,8 @@ class FakeFabric {
   void Report(ibv_event_type type);
   // What is posted from now on is left undone until the queue pair fails, as if the peer did not answer.
   void HoldSends(bool hold);
+  // Of all devices.
+  void SetPortsDown(bool down);
   // Nothing gets to or from this address any more: resolving it fails.
   void Cut(const std::string& address);
   // Engines that are made from now on find that device on another node than their CPUs.
@@ -84,6 +86,7 @@ class FakeFabric {
   int fail_next = -1;
   uint64_t spared_before = 0;
   bool hold = false;
+  bool ports_down = false;
   int requests_to_lose = 0;
   int rejections_to_lose = 0;
   uint64_t times_sent_again = 0;

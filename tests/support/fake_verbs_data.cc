@@ -63,6 +63,11 @@ void FakeFabric::LoseDevice(size_t engine, uint8_t device, uint64_t after_bytes)
   context.bytes_max = context.bytes_moved + after_bytes;
 }
 
+void FakeFabric::SetPortsDown(bool down) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  ports_down = down;
+}
+
 uint64_t FakeFabric::BytesMoved(size_t engine, uint8_t device) {
   const std::lock_guard<std::mutex> lock(mutex);
   return contexts[engine * devices + device]->bytes_moved;

@@ -160,6 +160,7 @@ class VerbsTransport final : public Transport {
   void Watch(VerbsConnection& connection);
   void OnBadReceive(VerbsConnection& connection, const ibv_wc& completion);
   absl::Status ReportedFault(const VerbsConnection& connection) const;
+  bool PortIsDown(const VerbsDevice& device);
 
   const std::shared_ptr<VerbsNetworkImpl> network_;
   Clock* const clock_;

@@ -96,10 +96,19 @@ void VerbsTransport::TakeSend(LaneQueues& queues, const ibv_wc& completion) {
     network_->TakeAsyncEvents();  // which knows what it follows from
     if (absl::Status reported = ReportedFault(connection); !reported.ok()) reason = std::move(reported);
   }
+  if (completion.status == IBV_WC_LOC_QP_OP_ERR && PortIsDown(*connection.device)) {
+    // Soft-RoCE says so of what it can't send for want of a link: that is the path's fault, not the request's.
+    reason = absl::UnavailableError(absl::StrCat("the port is down: ", reason.message()));
+  }
   BeginClose(connection,
              absl::Status(reason.code(), absl::StrCat("verbs ", queues.device().opened.name, ": ",
                                                       connection.remote_address, ": ", reason.message())),
              false);
+}
+
+bool VerbsTransport::PortIsDown(const VerbsDevice& device) {
+  const absl::StatusOr<ibv_port_attr> port = calls().QueryPort(device.opened.context, device.port);
+  return port.ok() && port->state != IBV_PORT_ACTIVE;
 }
 
 void VerbsTransport::OnBadReceive(VerbsConnection& connection, const ibv_wc& completion) {
