@@ -9,13 +9,13 @@ import argparse
 import signal
 import sys
 
-from cases import base, device, doctor, failure, verbs
+from cases import base, device, devices, doctor, failure, verbs
 from rig import kernel
 
 import harness  # from tests/process, where cases.base looks
 
 
-class Rxe(device.Device, doctor.Doctor, verbs.Verbs, failure.Failure):
+class Rxe(device.Device, doctor.Doctor, verbs.Verbs, devices.Devices, failure.Failure):
     """Names begin with test_one, then come those of test_two: the machines change once."""
 
 

@@ -109,9 +109,9 @@ class Perf(Case):
             [Setting.mcp_perf, address or self.server_machine.address, '--transport', Setting.transport, '--json', '-',
              *options], limit_s=200)
 
-    def start_transfer(self, test='put_bw', duration_s=60, size='64K'):
+    def start_transfer(self, test='put_bw', duration_s=60, size='64K', options=()):
         """A client in the middle of a transfer that would go on for so long."""
-        client = self.start_client('-t', test, '-s', size, '-D', str(duration_s), '--quiet')
+        client = self.start_client('-t', test, '-s', size, '-D', str(duration_s), '--quiet', *options)
         self.addCleanup(self.end, client)
         before = self.moved_bytes()
         deadline = time.monotonic() + GONE_S
@@ -120,9 +120,9 @@ class Perf(Case):
             self.assertLess(time.monotonic(), deadline, 'the transfer does not begin')
         return client
 
-    def moved_bytes(self):
+    def moved_bytes(self, link=None):
         """What crossed the link so far, in either direction: rxe's packets are the network device's."""
-        counters = f'/sys/class/net/{self.client_machine.link}/statistics'
+        counters = f'/sys/class/net/{link or self.client_machine.link}/statistics'
         return sum(map(int, self.shell(self.client_machine, f'cat {counters}/tx_bytes {counters}/rx_bytes').split()))
 
     def document(self, result, status=0):

@@ -41,7 +41,7 @@ def _die_with_driver(driver):
     return prepare
 
 
-def _command(series, memory_mib, wire, number):
+def _command(series, memory_mib, wires, number):
     vmlinuz, initramfs = kernel.get(series)
     command = [
         QEMU, '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-monitor', 'none',
@@ -54,18 +54,18 @@ def _command(series, memory_mib, wire, number):
         '-chardev', 'stdio,id=agent,signal=off', '-device', 'virtio-serial-pci,max_ports=2',
         '-device', 'virtserialport,chardev=agent,nr=1',
         '-chardev', 'file,id=console,path=/dev/stderr,append=on', '-serial', 'chardev:console']
-    if wire:
-        command += ['-netdev', f'dgram,id=wire,local.type=fd,local.str={wire.fileno()}',
-                    '-device', f'virtio-net-pci,netdev=wire,mac=52:54:00:00:97:{number:02x},host_mtu=9000,romfile=']
+    for link, wire in enumerate(wires):
+        command += ['-netdev', f'dgram,id=wire{link},local.type=fd,local.str={wire.fileno()}', '-device',
+                    f'virtio-net-pci,netdev=wire{link},mac=52:54:00:{link:02x}:97:{number:02x},host_mtu=9000,romfile=']
     return command
 
 
 class Guest(Machine):
-    def __init__(self, name, series, memory_mib, wire=None, number=1):
+    def __init__(self, name, series, memory_mib, wires=(), number=1):
         self._console = tempfile.TemporaryFile('a+b')
-        command = _command(series, memory_mib, wire, number)
+        command = _command(series, memory_mib, wires, number)
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._console,
-                                   pass_fds=[wire.fileno()] if wire else [], start_new_session=True,
+                                   pass_fds=[wire.fileno() for wire in wires], start_new_session=True,
                                    preexec_fn=_die_with_driver(os.getpid()))
         super().__init__(name, process, self._console_tail, disposable=True)
 
@@ -97,13 +97,14 @@ def boot_one(series):
 
 
 def boot_two(series):
-    """Two guests on one wire, which is a pair of sockets: a sender waits rather than lose a packet."""
+    """Two guests on two wires, each a pair of sockets: a sender waits rather than lose a packet. The device is on the
+    first; the second is for a case that wants two."""
     _require(series)
     guests = []
-    wires = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    wires = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
     try:
-        for number, wire in enumerate(wires, 1):
-            guests.append(Guest(f'guest {number} with kernel {series}', series, _MEMORY_MIB[2], wire, number))
+        for number, ends in enumerate(zip(*wires), 1):
+            guests.append(Guest(f'guest {number} with kernel {series}', series, _MEMORY_MIB[2], ends, number))
         for number, guest in enumerate(guests, 1):
             guest.wait_until_ready(BOOT_S)
             network.make_ethernet_device(guest, number)
@@ -114,4 +115,5 @@ def boot_two(series):
         raise
     finally:
         for wire in wires:
-            wire.close()
+            for end in wire:
+                end.close()
