@@ -18,8 +18,8 @@ void Report(benchmark::State& state, double completions_per_request) {
   if (completions_per_request > 0) state.counters["cqe_per_request"] = completions_per_request;
 }
 
-void MeasureSession(benchmark::State& state, void (NoCostSession::*batch)(), bool checksum) {
-  NoCostSession session({static_cast<uint64_t>(state.range(1)), static_cast<int>(state.range(0)), checksum});
+void MeasureSession(benchmark::State& state, void (NoCostSession::*batch)(), bool protect) {
+  NoCostSession session({static_cast<uint64_t>(state.range(1)), static_cast<int>(state.range(0)), false, protect});
   (session.*batch)();
   const FakeFabric::Counters before = session.counters();
   for (auto _ : state) (session.*batch)();
@@ -42,6 +42,9 @@ void VerbsPutInCompletion(benchmark::State& state) { MeasureSession(state, &NoCo
 void VerbsGet(benchmark::State& state) { MeasureSession(state, &NoCostSession::GetBatch, false); }
 void VerbsSend(benchmark::State& state) { MeasureSession(state, &NoCostSession::SendBatch, false); }
 
+// Where each receive's memory is closed to the peer before it completes.
+void VerbsSendProtected(benchmark::State& state) { MeasureSession(state, &NoCostSession::SendBatch, true); }
+
 void Sizes(benchmark::internal::Benchmark* bench) {
   for (const int64_t size : {4 * kKiB, 1024 * kKiB}) {
     for (const int64_t batch : {1, 16}) bench->Args({batch, size});
@@ -56,6 +59,7 @@ BENCHMARK(VerbsGet)->Apply(Sizes);
 // Nothing of a megabyte is sent by hand in one message of 4 KiB buffers: the library writes it.
 BENCHMARK(VerbsBareSend)->Args({1, 4 * kKiB})->Args({16, 4 * kKiB});
 BENCHMARK(VerbsSend)->Apply(Sizes);
+BENCHMARK(VerbsSendProtected)->Args({1, 1024 * kKiB})->Args({16, 1024 * kKiB});
 
 }  // namespace
 }  // namespace mcp::internal

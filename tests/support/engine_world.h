@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -36,7 +37,10 @@ class EngineWorld {
     uint64_t seed = 1;
     LoopbackOptions loopback;
     PolicyOptions context;
-    std::string profile;  // a file; empty: none
+    std::string profile;              // a file; empty: none
+    bool protect_operations = false;  // verbs only
+    // Put between the engines and their transports; null: nothing.
+    std::function<std::unique_ptr<Transport>(std::unique_ptr<Transport>)> decorate;
   };
 
   explicit EngineWorld(const Setup& setup);

@@ -62,6 +62,7 @@ VerbsTransport::~VerbsTransport() {
   for (const std::unique_ptr<VerbsConnection>& connection : connections_) {
     if (connection->state != State::kFree) FinishClose(*connection);
   }
+  FreeWindows();
   for (const Listener& listener : listeners_) calls().DestroyId(listener.id);
   for (const Event& event : queued_) delete event.pending;
   if (channel_ != nullptr) calls().DestroyEventChannel(channel_);

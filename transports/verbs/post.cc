@@ -19,8 +19,7 @@ namespace {
 // Payload of messages up to here is copied to its header; longer payload leaves from where it lies if that is
 // registered.
 constexpr uint64_t kCopyBytesMax = 1024;
-// Requests without a completion: at most so many in a row, or so many that hold staging slots.
-constexpr uint32_t kUnsignaledMax = 32;
+// Requests without a completion that hold staging slots: at most so many.
 constexpr uint32_t kUnsignaledStagedMax = 16;
 
 bool WorkFits(const WorkRequest& work, const TransportInfo& info) {
@@ -257,7 +256,7 @@ void VerbsTransport::Ring(VerbsConnection& connection) {
   for (uint32_t i = 0; i < lost; ++i) {
     PostedWork& work = connection.sends.At(connection.sends.posted() + i);
     work.reports = work.one_sided = false;
-    Retire(connection, work);
+    Retire(connection, work, false);
   }
   BeginClose(connection,
              ErrnoStatus(error > 0 ? error : EIO, absl::StrCat("verbs: ibv_post_send to ", connection.remote_address)),

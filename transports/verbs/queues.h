@@ -33,6 +33,8 @@ inline constexpr uint32_t kReceiveShare = kCreditsPerConnection + 4;
 inline constexpr uint32_t kSendQueueDepth = 128;
 // Kept for credit and goodbyes.
 inline constexpr uint32_t kSendQueueReserve = 4;
+// Requests in a row without a completion, at most.
+inline constexpr uint32_t kUnsignaledMax = 32;
 // Kept from one-sided work, which credit does not bound, for messages.
 inline constexpr uint32_t kOneSidedReserve = 32;
 
