@@ -88,6 +88,7 @@ absl::StatusOr<LaneQueues*> VerbsTransport::QueuesOf(VerbsDevice& device) {
   std::unique_ptr<LaneQueues>& queues = queues_[device.index];
   if (queues == nullptr) {
     MCP_ASSIGN_OR_RETURN(queues, LaneQueues::Create(*network_, device));
+    queues_in_use_.push_back(queues.get());
   }
   return queues.get();
 }

@@ -134,6 +134,8 @@ class VerbsTransport final : public Transport, private PeerWindows {
     Registration held;
   };
   bool FindPayload(VerbsConnection& connection, const WorkRequest& work, PayloadKey* key);
+  bool FindWithoutMaking(const VerbsConnection& connection, const WorkRequest& work, PostedWork& posted,
+                         uint32_t* lkey);
   ibv_send_wr& ChainPieces(VerbsConnection& connection, const WorkRequest& work, ibv_wr_opcode opcode, PayloadKey key);
   uint64_t PiecesOf(const VerbsConnection& connection, const WorkRequest& work) const;
   void AskForCompletion(VerbsConnection& connection, ibv_send_wr* work);
@@ -193,7 +195,8 @@ class VerbsTransport final : public Transport, private PeerWindows {
   std::atomic<bool> woken_{false};
   std::atomic<bool> waiting_{false};
 
-  std::array<std::unique_ptr<LaneQueues>, kDevicesMax> queues_;
+  std::array<std::unique_ptr<LaneQueues>, kDevicesMax> queues_;  // by device
+  std::vector<LaneQueues*> queues_in_use_;                       // those that are there
   std::vector<std::unique_ptr<VerbsConnection>> connections_;
   std::vector<ConnectionId> free_ids_;
   absl::flat_hash_map<uint32_t, VerbsConnection*> by_qp_[kDevicesMax];

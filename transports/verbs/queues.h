@@ -68,6 +68,7 @@ class LaneQueues {
   const std::byte* Buffer(uint64_t number) const { return receives_[number / kReceiveShare].bytes + Offset(number); }
   // The buffer is to be posted again, by the next PostBuffers.
   void ReturnBuffer(uint64_t number) { returned_.push_back(number); }
+  bool has_returned() const { return !returned_.empty(); }
   absl::Status PostBuffers();
 
   // False when there is none.

@@ -80,7 +80,11 @@ void VerbsTransport::TakeSend(LaneQueues& queues, const ibv_wc& completion) {
     }
     Retire(connection, work, true);
   });
-  if (done != nullptr) sent_.push_back({Event::Kind::kDone, connection.id, connection.context, done->work_id});
+  if (done != nullptr && sent_.empty() && !full()) {
+    NextEvent(Event::Kind::kDone, connection)->work_id = done->work_id;
+  } else if (done != nullptr) {
+    sent_.push_back({Event::Kind::kDone, connection.id, connection.context, done->work_id});
+  }
   if (succeeded) return;
   // What came before a request that failed was done; the request itself was not.
   connection.sends.CompleteThrough(number, [&](PostedWork& work) {
