@@ -103,6 +103,7 @@ absl::StatusOr<std::unique_ptr<TransportProvider>> CreateVerbs(const VerbsOption
   VerbsConfig config;
   config.devices = options.devices;
   config.gid_index = options.gid_index;
+  config.protect_operations = options.protection == VerbsOptions::Protection::kOperation;
   MCP_ASSIGN_OR_RETURN(std::shared_ptr<VerbsNetwork> network, CreateVerbsNetwork(config, logger));
   return std::make_unique<VerbsProvider>(std::move(network));
 }

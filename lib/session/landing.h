@@ -39,6 +39,7 @@ struct Landing {
   bool withdrawn = false;
   uint16_t abandons = 0;
   Completion completion;
+  uint64_t window = 0;  // by which the peer's devices come in, where the landing has one of its own (PeerWindows)
   std::unique_ptr<ChunkDelivery> chunks;  // where the receiver wants parts as they come: home's lane only
 };
 

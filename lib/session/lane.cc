@@ -111,6 +111,12 @@ size_t Lane::Dispatch(size_t count) {
     const Event& event = events_[i];
     Rail* rail = static_cast<Rail*>(event.context);
     switch (event.kind) {
+      case Event::Kind::kWindowClosed: {
+        // Its pool keeps it, and a name is given once: what serves another operation by now is not mistaken.
+        auto* const landing = static_cast<Landing*>(event.context);
+        if (landing->window == event.work_id) landing->home->OnWindowClosed(landing);
+        break;
+      }
       case Event::Kind::kMessage:
         rail->OnMessage(event);
         break;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "lib/base/status_macros.h"
 #include "lib/base/units.h"
 #include "lib/session/session_impl.h"
 
@@ -91,6 +92,8 @@ void Rail::EndOperationsOnLane(const absl::Status& status) {
   while (!pending_.empty()) session_.FinishOperation(*this, pending_.PopFront(), status);
   while (!landings_.empty()) {
     Landing* landing = landings_.front();
+    // At once: no connection is left to wait for.
+    if (landing->window != 0) lane_.transport().windows()->Close(std::exchange(landing->window, 0));
     if (landing->closing) {
       lane_.ForgetOnLane(landing);
     } else {
@@ -106,11 +109,32 @@ void Rail::CloseLanding(Landing* landing, absl::Status outcome) {
   landing->closing = true;
   landing->outcome = std::move(outcome);
   lane_.regions().Invalidate(landing->key);
+  if (landing->window != 0 && !lane_.transport().windows()->Close(landing->window)) return;
+  OnWindowClosed(landing);
+}
+
+// Its devices' keys are taken back: what is left to wait for is lanes that look at it.
+void Rail::OnWindowClosed(Landing* landing) {
+  landing->window = 0;
   if (lane_.regions().LandingSettled(landing->key)) {
     CompleteLanding(landing);
   } else {
     lane_.SettleOnLane(landing);
   }
+}
+
+absl::StatusOr<RemoteWindow> Rail::LetIn(Landing* landing, absl::Span<std::byte> range) {
+  MCP_ASSIGN_OR_RETURN(landing->key, lane_.regions().Insert(range.data(), range.size(), kAccessRemoteWrite, landing));
+  PeerWindows* const windows = lane_.transport().windows();
+  if (windows == nullptr || range.empty()) return landing->region->WindowAt(range.data());
+  const absl::StatusOr<PeerWindows::Opened> opened =
+      windows->Open(connection_, *landing->region->registration(), range, landing);
+  if (!opened.ok()) {
+    lane_.regions().Invalidate(std::exchange(landing->key, 0));
+    return opened.status();
+  }
+  landing->window = opened->name;
+  return opened->window;
 }
 
 void Rail::CompleteLanding(Landing* landing) {

@@ -153,9 +153,14 @@ class Rail {
 
   // Landings that this rail's lane completes.
   void OpenLanding(Landing* landing) { landings_.PushBack(landing); }
+  // Gives the landing, whose region and home are set, a key to `range`. Returns what the peer's devices are told: where
+  // its region has it, or a window of its own. On an error it has neither.
+  absl::StatusOr<RemoteWindow> LetIn(Landing* landing, absl::Span<std::byte> range);
   // Takes the key back; the completion runs with `outcome` once nothing uses the landing.
   void CloseLanding(Landing* landing, absl::Status outcome);
   void CompleteLanding(Landing* landing);
+  // The peer's devices have no way in any more, or never had one but the region's.
+  void OnWindowClosed(Landing* landing);
 
   // Events of the transport.
   void OnDone(const Event& event);

@@ -222,28 +222,26 @@ void SessionImpl::Grant(PostedReceive* receive, uint64_t tag, uint64_t length, u
   landing->chunks = std::move(receive->chunks);
   if (length == 0) landing->chunks.reset();  // of nothing there are no parts
   if (landing->chunks != nullptr) landing->chunks->Begin(length);
-  const absl::StatusOr<uint64_t> key = home_lane_.regions().Insert(receive->local, length, kAccessRemoteWrite, landing);
-  if (!key.ok()) {
+  landing->region = receive->region;
+  const absl::StatusOr<RemoteWindow> window = home().LetIn(landing, {receive->local, length});
+  if (!window.ok()) {
     landing->chunks.reset();
     home_lane_.landings().Return(landing);
     home().EnqueueOnLane(grant);
-    return FinishReceive(receive, key.status(), 0, tag);
+    return FinishReceive(receive, window.status(), 0, tag);
   }
-  landing->key = *key;
   landing->length = length;
   landing->tag = tag;
   landing->from_send = true;
-  landing->region = receive->region;
   landing->id = receive->id;
   landing->deadline_ns = receive->deadline_ns;
   landing->closing = landing->withdrawn = false;
   landing->abandons = 0;
   landing->completion = std::move(receive->completion);
-  const std::byte* const local = receive->local;
   home().OpenLanding(landing);
   matcher_.Release(receive);
-  grant->words[1] = *key;
-  StoreWindow(landing->region->WindowAt(local), grant->words + kFrameWindowWord);
+  grant->words[1] = landing->key;
+  StoreWindow(*window, grant->words + kFrameWindowWord);
   home().EnqueueOnLane(grant);
 }
 

@@ -208,18 +208,17 @@ void SessionImpl::StartGet(Rail& rail, Submission& submission) {
   // Before the key is there for other lanes to resolve: what these read of a landing.
   landing->home = &rail;
   landing->bytes_left.store(submission.length, std::memory_order_relaxed);
-  const absl::StatusOr<uint64_t> key =
-      lane.regions().Insert(const_cast<std::byte*>(submission.local), submission.length, kAccessRemoteWrite, landing);
-  if (!key.ok()) {
+  landing->region = submission.region;
+  const absl::StatusOr<RemoteWindow> window =
+      rail.LetIn(landing, {const_cast<std::byte*>(submission.local), submission.length});
+  if (!window.ok()) {
     lane.landings().Return(landing);
     submission.region->Unreference(lane.shard());
-    return lane.CompleteLaterOnLane({&rail, std::move(submission.completion), key.status(), 0, 0, submission.id});
+    return lane.CompleteLaterOnLane({&rail, std::move(submission.completion), window.status(), 0, 0, submission.id});
   }
-  landing->key = *key;
   landing->length = submission.length;
   landing->tag = 0;
   landing->from_send = false;
-  landing->region = submission.region;
   landing->id = submission.id;
   landing->deadline_ns = submission.deadline_ns;
   landing->closing = landing->withdrawn = false;
@@ -229,8 +228,8 @@ void SessionImpl::StartGet(Rail& rail, Submission& submission) {
   Operation* request = rail.NewFrame(FrameType::kGet);
   request->words[0] = submission.key;
   request->words[1] = submission.offset;
-  request->words[2] = *key;
-  StoreWindow(submission.region->WindowAt(submission.local), request->words + kFrameWindowWord);
+  request->words[2] = landing->key;
+  StoreWindow(*window, request->words + kFrameWindowWord);
   request->payload_bytes = submission.length;
   rail.EnqueueOnLane(request);
   if (landing->deadline_ns != 0) rail.WatchDeadlines(landing->deadline_ns);

@@ -106,7 +106,8 @@ struct Event {
     // work_id, and all kPlace and kFetch work that was posted on the connection before it: what was placed is at the
     // peer, what was fetched is here, and no device uses this side's memory for it any more.
     kDone,
-    kClosed,  // the connection is gone, status says why; its id may be reused after this
+    kWindowClosed,  // work_id is the window's name, context what it was opened with (PeerWindows)
+    kClosed,        // the connection is gone, status says why; its id may be reused after this
   };
   // For kMessage: what became of the payload of the write that it came with.
   enum class Write : uint8_t {
@@ -149,6 +150,25 @@ struct PathStatistics {
   uint64_t delivery_rate_bytes_per_s = 0;
 };
 
+// Windows for one operation each, of transports whose devices place writes: what a peer was let into by one is closed
+// to it when the operation is over, whatever it kept of the key. Lane only, as the transport itself.
+class PeerWindows {
+ public:
+  virtual ~PeerWindows() = default;
+
+  struct Opened {
+    uint64_t name = 0;  // never 0, never given twice
+    RemoteWindow window;
+  };
+  // Lets peers write `range` of `region`, from before whatever is posted on the connection next. Whether that is open
+  // or not, the window outlives it.
+  virtual absl::StatusOr<Opened> Open(ConnectionId connection, const DeviceMemory::Grant& region,
+                                      absl::Span<std::byte> range, void* context) = 0;
+  // True: closed, no device lets anyone in any more, and no event follows. False: kWindowClosed will say so. Asking
+  // again is allowed, also for what is closed.
+  virtual bool Close(uint64_t name) = 0;
+};
+
 class Transport {
  public:
   virtual ~Transport() = default;
@@ -184,6 +204,9 @@ class Transport {
 
   // Abandons the connection. kClosed follows from a later Poll, once nothing touches memory for it any more.
   virtual void Close(ConnectionId connection, absl::Status reason) = 0;
+
+  // Null: what the RegionTable says is all that is needed, or asked for.
+  virtual PeerWindows* windows() { return nullptr; }
 
   virtual ConnectionDescription Describe(ConnectionId connection) const = 0;
   virtual PathStatistics Statistics(ConnectionId connection) const = 0;

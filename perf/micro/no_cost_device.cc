@@ -45,8 +45,13 @@ class NoCostProvider final : public TransportProvider {
 }  // namespace
 
 struct NoCostSession::Side {
+  static VerbsConfig Config(const Settings& settings) {
+    VerbsConfig config;
+    config.protect_operations = settings.protect;
+    return config;
+  }
   Side(const std::shared_ptr<FakeFabric>& fabric, const Settings& settings)
-      : provider(Must(MakeVerbsNetwork(fabric, &logger))) {
+      : provider(Must(MakeVerbsNetwork(fabric, &logger, Config(settings)))) {
     EngineOptions options;
     options.lanes = 0;
     EngineDependencies dependencies;

@@ -22,6 +22,7 @@ class NoCostSession {
     uint64_t size = 0;  // of one operation
     int batch = 1;
     bool checksum = false;
+    bool protect = false;  // operations (VerbsOptions)
   };
   explicit NoCostSession(const Settings& settings);
   ~NoCostSession();

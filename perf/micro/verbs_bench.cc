@@ -18,8 +18,10 @@ void Report(benchmark::State& state, double completions_per_request) {
   if (completions_per_request > 0) state.counters["cqe_per_request"] = completions_per_request;
 }
 
-void MeasureSession(benchmark::State& state, void (NoCostSession::*batch)(), bool checksum) {
-  NoCostSession session({static_cast<uint64_t>(state.range(1)), static_cast<int>(state.range(0)), checksum});
+void MeasureSession(benchmark::State& state, void (NoCostSession::*batch)(), NoCostSession::Settings settings = {}) {
+  settings.batch = static_cast<int>(state.range(0));
+  settings.size = static_cast<uint64_t>(state.range(1));
+  NoCostSession session(settings);
   (session.*batch)();
   const FakeFabric::Counters before = session.counters();
   for (auto _ : state) (session.*batch)();
@@ -37,10 +39,18 @@ void MeasureBare(benchmark::State& state, void (BareQueuePairs::*batch)()) {
 void VerbsBareWrite(benchmark::State& state) { MeasureBare(state, &BareQueuePairs::WriteBatch); }
 void VerbsBareRead(benchmark::State& state) { MeasureBare(state, &BareQueuePairs::ReadBatch); }
 void VerbsBareSend(benchmark::State& state) { MeasureBare(state, &BareQueuePairs::SendBatch); }
-void VerbsPut(benchmark::State& state) { MeasureSession(state, &NoCostSession::PutBatch, false); }
-void VerbsPutInCompletion(benchmark::State& state) { MeasureSession(state, &NoCostSession::PutChain, false); }
-void VerbsGet(benchmark::State& state) { MeasureSession(state, &NoCostSession::GetBatch, false); }
-void VerbsSend(benchmark::State& state) { MeasureSession(state, &NoCostSession::SendBatch, false); }
+void VerbsPut(benchmark::State& state) { MeasureSession(state, &NoCostSession::PutBatch); }
+void VerbsPutInCompletion(benchmark::State& state) { MeasureSession(state, &NoCostSession::PutChain); }
+void VerbsGet(benchmark::State& state) { MeasureSession(state, &NoCostSession::GetBatch); }
+void VerbsSend(benchmark::State& state) { MeasureSession(state, &NoCostSession::SendBatch); }
+
+// Where each receive's memory is closed to the peer before it completes.
+void VerbsSendProtected(benchmark::State& state) {
+  MeasureSession(state, &NoCostSession::SendBatch, {.protect = true});
+}
+
+// Where both ends hash each byte: the memory is zeros at both, since nothing is moved.
+void VerbsSendChecked(benchmark::State& state) { MeasureSession(state, &NoCostSession::SendBatch, {.checksum = true}); }
 
 void Sizes(benchmark::internal::Benchmark* bench) {
   for (const int64_t size : {4 * kKiB, 1024 * kKiB}) {
@@ -56,6 +66,8 @@ BENCHMARK(VerbsGet)->Apply(Sizes);
 // Nothing of a megabyte is sent by hand in one message of 4 KiB buffers: the library writes it.
 BENCHMARK(VerbsBareSend)->Args({1, 4 * kKiB})->Args({16, 4 * kKiB});
 BENCHMARK(VerbsSend)->Apply(Sizes);
+BENCHMARK(VerbsSendProtected)->Args({1, 1024 * kKiB})->Args({16, 1024 * kKiB});
+BENCHMARK(VerbsSendChecked)->Args({1, 1024 * kKiB})->Args({16, 1024 * kKiB});
 
 }  // namespace
 }  // namespace mcp::internal

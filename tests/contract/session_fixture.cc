@@ -6,7 +6,7 @@ namespace mcp::internal {
 
 void PrintTo(const SessionCase& session_case, std::ostream* out) {
   *out << TransportKindName(session_case.kind) << "_lanes" << session_case.lanes << "_rails" << session_case.rails
-       << (session_case.checksum ? "" : "_unchecked");
+       << (session_case.checksum ? "" : "_unchecked") << (session_case.protect ? "_protected" : "");
 }
 
 std::string SessionCaseName(const testing::TestParamInfo<SessionCase>& info) {
@@ -22,6 +22,7 @@ std::vector<SessionCase> AllSessionCases() {
     cases.push_back({kind, 1, 2, true});
     cases.push_back({kind, 2, 2, false});
     cases.push_back({kind, 2, 4, true});
+    if (IsVerbs(kind)) cases.push_back({kind, 2, 2, true, true});
   }
   return cases;
 }
@@ -35,6 +36,7 @@ Memory::Memory(Engine* engine, uint64_t size) : bytes(size) {
 EngineWorld::Setup SessionContract::WorldSetup() {
   EngineWorld::Setup setup;
   setup.kind = GetParam().kind;
+  setup.protect_operations = GetParam().protect;
   return setup;
 }
 

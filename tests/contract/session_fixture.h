@@ -22,6 +22,7 @@ struct SessionCase {
   int lanes;
   int rails;
   bool checksum;
+  bool protect = false;  // operations, where devices place writes
 };
 
 void PrintTo(const SessionCase& session_case, std::ostream* out);

@@ -20,8 +20,13 @@ namespace {
 class TestProvider final : public TransportProvider {
  public:
   TestProvider(std::shared_ptr<LoopbackNetwork> loopback, std::shared_ptr<TcpNetwork> tcp,
-               std::shared_ptr<VerbsNetwork> verbs, std::shared_ptr<FaultLedger> ledger)
-      : loopback_(std::move(loopback)), tcp_(std::move(tcp)), verbs_(std::move(verbs)), ledger_(std::move(ledger)) {}
+               std::shared_ptr<VerbsNetwork> verbs, std::shared_ptr<FaultLedger> ledger,
+               decltype(EngineWorld::Setup::decorate) decorate)
+      : loopback_(std::move(loopback)),
+        tcp_(std::move(tcp)),
+        verbs_(std::move(verbs)),
+        ledger_(std::move(ledger)),
+        decorate_(std::move(decorate)) {}
 
   absl::StatusOr<std::unique_ptr<Transport>> CreateTransport(RegionTable* regions, Clock* clock,
                                                              uint32_t lane) override {
@@ -33,6 +38,7 @@ class TestProvider final : public TransportProvider {
     } else {
       MCP_ASSIGN_OR_RETURN(transport, CreateTcpTransport(tcp_, regions, clock, lane));
     }
+    if (decorate_) transport = decorate_(std::move(transport));
     if (ledger_ != nullptr) transport = CreateFaultTransport(std::move(transport), clock, ledger_);
     return transport;
   }
@@ -45,6 +51,7 @@ class TestProvider final : public TransportProvider {
   const std::shared_ptr<TcpNetwork> tcp_;
   const std::shared_ptr<VerbsNetwork> verbs_;
   const std::shared_ptr<FaultLedger> ledger_;
+  const decltype(EngineWorld::Setup::decorate) decorate_;
 };
 
 }  // namespace
@@ -64,7 +71,9 @@ Engine* EngineWorld::MakeEngine(int lanes) {
   if (IsVerbs(setup_.kind)) {
     if (setup_.kind == TransportKind::kVerbsFake && fabric_ == nullptr) fabric_ = MakeFakeFabric(setup_.devices);
     if (setup_.kind == TransportKind::kVerbsNoCost && fabric_ == nullptr) fabric_ = MakeNoCostFabric();
-    auto network = MakeVerbsNetwork(fabric_, log_.logger());
+    VerbsConfig config;
+    config.protect_operations = setup_.protect_operations;
+    auto network = MakeVerbsNetwork(fabric_, log_.logger(), config);
     if (!network.ok()) {
       ADD_FAILURE() << network.status();
       return nullptr;
@@ -81,7 +90,8 @@ Engine* EngineWorld::MakeEngine(int lanes) {
     }
     tcp = *std::move(network);
   }
-  member.provider = std::make_unique<TestProvider>(loopback_, std::move(tcp), std::move(verbs), ledger_);
+  member.provider =
+      std::make_unique<TestProvider>(loopback_, std::move(tcp), std::move(verbs), ledger_, setup_.decorate);
   EngineOptions options;
   options.lanes = lanes;
   options.context = setup_.context;

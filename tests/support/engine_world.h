@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -36,8 +37,11 @@ class EngineWorld {
     uint64_t seed = 1;
     LoopbackOptions loopback;
     PolicyOptions context;
-    std::string profile;  // a file; empty: none
-    uint8_t devices = 1;  // that each engine has; of the fake kind
+    std::string profile;              // a file; empty: none
+    uint8_t devices = 1;              // that each engine has; of the fake kind
+    bool protect_operations = false;  // verbs only
+    // Put between the engines and their transports; null: nothing.
+    std::function<std::unique_ptr<Transport>(std::unique_ptr<Transport>)> decorate;
   };
 
   explicit EngineWorld(const Setup& setup);

@@ -54,66 +54,6 @@ ConnectionEvent EventOf(rdma_cm_event_type type, int status = 0, absl::Span<cons
 
 }  // namespace
 
-FakeFabric::Counters FakeFabric::counters() {
-  const std::lock_guard<std::mutex> lock(mutex);
-  return counts;
-}
-
-void FakeFabric::FailNext(ibv_wc_status status, uint64_t after) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  fail_next = static_cast<int>(status);
-  spared_before = after;
-}
-
-void FakeFabric::HoldSends(bool held) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  hold = held;
-}
-
-void FakeFabric::MoveFar(uint8_t device) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  far_device = device;
-}
-
-void FakeFabric::Cut(const std::string& address) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  cut.insert(address);
-}
-
-void FakeFabric::LoseRequests(int count) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  requests_to_lose = count;
-}
-
-void FakeFabric::LoseRejections(int count) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  rejections_to_lose = count;
-}
-
-void FakeFabric::CountSentAgain(uint64_t times) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  times_sent_again += times;
-}
-
-void FakeFabric::Report(ibv_event_type type) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  ibv_async_event event = {};
-  event.event_type = type;
-  const bool about_queue_pairs = type == IBV_EVENT_QP_FATAL || type == IBV_EVENT_QP_REQ_ERR ||
-                                 type == IBV_EVENT_QP_ACCESS_ERR || type == IBV_EVENT_COMM_EST ||
-                                 type == IBV_EVENT_SQ_DRAINED || type == IBV_EVENT_PATH_MIG ||
-                                 type == IBV_EVENT_PATH_MIG_ERR || type == IBV_EVENT_QP_LAST_WQE_REACHED;
-  if (!about_queue_pairs) {
-    event.element.port_num = 1;
-    for (FakeContext* context : contexts) FakeOperations::Report(*context, event);
-    return;
-  }
-  for (const auto& [number, qp] : queue_pairs) {
-    event.element.qp = &qp->qp;
-    FakeOperations::Report(*qp->context, event);
-  }
-}
-
 class FakeCalls final : public VerbsCalls {
  public:
   explicit FakeCalls(std::shared_ptr<FakeFabric> fabric) : fabric_(std::move(fabric)) {
@@ -128,6 +68,7 @@ class FakeCalls final : public VerbsCalls {
       made.context.ops.post_srq_recv = FakeOperations::PostReceive;
       made.context.ops.poll_cq = FakeOperations::Poll;
       made.context.ops.req_notify_cq = FakeOperations::Arm;
+      made.context.ops.bind_mw = FakeOperations::Bind;
       if (fabric_->kind != FakeFabric::Kind::kNoCost) continue;
       made.context.ops.post_send = FakeOperations::PostSendAtNoCost;
       made.context.ops.post_srq_recv = FakeOperations::PostReceiveAtNoCost;
@@ -152,6 +93,7 @@ class FakeCalls final : public VerbsCalls {
       device.attributes.max_srq_wr = kCompletionsMax;
       device.attributes.max_qp_rd_atom = 16;
       device.attributes.max_qp_init_rd_atom = 16;
+      if (fabric_->windows) device.attributes.device_cap_flags = IBV_DEVICE_MEM_WINDOW;
     }
     return devices;
   }
@@ -205,8 +147,28 @@ class FakeCalls final : public VerbsCalls {
   }
   void DeregisterMemory(ibv_mr* mr) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    for (const auto& [index, window] : fabric_->windows_by_index) {
+      if (window->region == FakeOf<FakeRegion>(mr)) ++fabric_->counts.regions_lost;
+    }
     fabric_->regions.erase(mr->lkey);
     delete FakeOf<FakeRegion>(mr);
+  }
+
+  absl::StatusOr<ibv_mw*> AllocateWindow(ibv_pd* domain) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    auto* window = new FakeWindow();
+    window->mw.context = domain->context;
+    window->mw.pd = domain;
+    window->mw.type = IBV_MW_TYPE_1;
+    window->mw.rkey = fabric_->next_window++ << 8;
+    ++fabric_->counts.windows_made;
+    fabric_->windows_by_index[window->mw.rkey >> 8] = window;
+    return &window->mw;
+  }
+  void FreeWindow(ibv_mw* mw) override {
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    fabric_->windows_by_index.erase(mw->rkey >> 8);
+    delete FakeOf<FakeWindow>(mw);
   }
 
   absl::StatusOr<ibv_comp_channel*> CreateCompletionChannel(ibv_context* context) override {

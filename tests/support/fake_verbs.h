@@ -31,6 +31,7 @@ namespace mcp::internal {
 struct FakeContext;
 struct FakeQueuePair;
 struct FakeRegion;
+struct FakeWindow;
 struct FakeId;
 
 class FakeFabric {
@@ -49,7 +50,10 @@ class FakeFabric {
     uint64_t receives_missing = 0;  // messages that found no buffer
     uint64_t access_errors = 0;     // remote memory refused
     uint64_t notifications = 0;
-    uint64_t failures = 0;  // that were asked for by FailNext
+    uint64_t failures = 0;          // that were asked for by FailNext
+    uint64_t windows_made = 0;
+    uint64_t binds = 0;         // of memory; unbinding is not counted
+    uint64_t regions_lost = 0;  // deregistered under a window that was bound to them
   };
 
   Counters counters();
@@ -59,6 +63,8 @@ class FakeFabric {
   void LoseDevice(size_t engine, uint8_t device, uint64_t after_bytes);
   // What it has written and read so far.
   uint64_t BytesMoved(size_t engine, uint8_t device);
+  // Engines that are made from now on find devices without memory windows.
+  void TakeWindowsAway();
   // Every engine's device reports it; on queue pairs, for each that it has.
   void Report(ibv_event_type type);
   // What is posted from now on is left undone until the queue pair fails, as if the peer did not answer.
@@ -97,6 +103,9 @@ class FakeFabric {
   std::vector<FakeContext*> contexts;
   std::unordered_map<uint32_t, FakeQueuePair*> queue_pairs;
   std::unordered_map<uint32_t, FakeRegion*> regions;  // by key: lkey and rkey are one
+  bool windows = true;
+  uint32_t next_window = 1 << 16;                              // apart from regions' keys
+  std::unordered_map<uint32_t, FakeWindow*> windows_by_index;  // a key without its low eight bits
   std::map<uint16_t, FakeId*> listeners;
 };
 

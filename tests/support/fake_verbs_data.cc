@@ -57,22 +57,6 @@ ibv_wc* FakeOperations::NewEntry(FakeFabric& fabric, FakeCompletionQueue& queue)
   return entry;
 }
 
-void FakeFabric::LoseDevice(size_t engine, uint8_t device, uint64_t after_bytes) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  FakeContext& context = *contexts[engine * devices + device];
-  context.bytes_max = context.bytes_moved + after_bytes;
-}
-
-void FakeFabric::SetPortsDown(bool down) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  ports_down = down;
-}
-
-uint64_t FakeFabric::BytesMoved(size_t engine, uint8_t device) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  return contexts[engine * devices + device]->bytes_moved;
-}
-
 void FakeOperations::Notify(FakeFabric& fabric, FakeCompletionQueue& queue) {
   if (!queue.armed) return;
   queue.armed = false;
@@ -140,6 +124,52 @@ ibv_wc_status FakeOperations::Send(FakeFabric& fabric, FakeQueuePair& to, const 
   return fits ? IBV_WC_SUCCESS : IBV_WC_REM_INV_REQ_ERR;
 }
 
+const ibv_mr* FakeOperations::Reach(FakeFabric& fabric, const FakeQueuePair& to, uint32_t key, unsigned right) {
+  if (const auto window = fabric.windows_by_index.find(key >> 8); window != fabric.windows_by_index.end()) {
+    const FakeWindow& found = *window->second;
+    const bool open = found.key == key && found.region != nullptr && found.mw.context == to.qp.context;
+    return open && right == IBV_ACCESS_REMOTE_WRITE ? &found.range : nullptr;
+  }
+  const auto region = fabric.regions.find(key);
+  if (region == fabric.regions.end() || region->second->mr.context != to.qp.context) return nullptr;
+  return (region->second->access & right) == 0 ? nullptr : &region->second->mr;
+}
+
+// The old key goes with it.
+ibv_wc_status FakeOperations::ExecuteBind(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work) {
+  auto& window = *FakeOf<FakeWindow>(work.bind_mw.mw);
+  const ibv_mw_bind_info& info = work.bind_mw.bind_info;
+  window.key = work.bind_mw.rkey;
+  window.region = nullptr;
+  if (info.length == 0) return IBV_WC_SUCCESS;
+  ++fabric.counts.binds;
+  const auto region = fabric.regions.find(info.mr->lkey);
+  if (region == fabric.regions.end() || info.mr->context != qp.qp.context ||
+      (region->second->access & IBV_ACCESS_MW_BIND) == 0 || info.mw_access_flags != IBV_ACCESS_REMOTE_WRITE ||
+      !Within(region->second->mr, info.addr, info.length)) {
+    return IBV_WC_MW_BIND_ERR;
+  }
+  window.region = region->second;
+  window.range.addr = reinterpret_cast<void*>(info.addr);
+  window.range.length = info.length;
+  return IBV_WC_SUCCESS;
+}
+
+// As drivers do it: a request like others, and the key is known before it is done.
+int FakeOperations::Bind(ibv_qp* qp, ibv_mw* mw, ibv_mw_bind* bind) {
+  ibv_send_wr work = {};
+  work.wr_id = bind->wr_id;
+  work.opcode = IBV_WR_BIND_MW;
+  work.send_flags = bind->send_flags;
+  work.bind_mw.mw = mw;
+  work.bind_mw.rkey = ibv_inc_rkey(mw->rkey);
+  work.bind_mw.bind_info = bind->bind_info;
+  ibv_send_wr* refused = nullptr;
+  const int error = ibv_post_send(qp, &work, &refused);
+  if (error == 0) mw->rkey = work.bind_mw.rkey;
+  return error;
+}
+
 ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, const ibv_send_wr& work) {
   if (fabric.fail_next >= 0 && fabric.spared_before-- == 0) {
     const auto status = static_cast<ibv_wc_status>(fabric.fail_next);
@@ -147,6 +177,7 @@ ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, con
     ++fabric.counts.failures;
     return status;
   }
+  if (work.opcode == IBV_WR_BIND_MW) return ExecuteBind(fabric, qp, work);
   if (!Usable(fabric, qp, work)) return IBV_WC_LOC_PROT_ERR;
   const auto peer = fabric.queue_pairs.find(qp.peer);
   if (peer == fabric.queue_pairs.end() || peer->second->qp.state != IBV_QPS_RTS) return IBV_WC_RETRY_EXC_ERR;
@@ -158,9 +189,8 @@ ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, con
 
 ibv_wc_status FakeOperations::Move(FakeFabric& fabric, FakeQueuePair& qp, FakeQueuePair& to, const ibv_send_wr& work) {
   const unsigned right = work.opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE;
-  const auto region = fabric.regions.find(work.wr.rdma.rkey);
-  if (region == fabric.regions.end() || region->second->mr.context != to.qp.context ||
-      (region->second->access & right) == 0 || !Within(region->second->mr, work.wr.rdma.remote_addr, LengthOf(work))) {
+  const ibv_mr* const reached = Reach(fabric, to, work.wr.rdma.rkey, right);
+  if (reached == nullptr || !Within(*reached, work.wr.rdma.remote_addr, LengthOf(work))) {
     ++fabric.counts.access_errors;
     ibv_async_event event = {};
     event.event_type = IBV_EVENT_QP_ACCESS_ERR;

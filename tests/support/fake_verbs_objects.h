@@ -96,6 +96,14 @@ struct FakeRegion {
   unsigned access = 0;
 };
 
+// Of type 1. Unbound: it has no region.
+struct FakeWindow {
+  ibv_mw mw = {};
+  uint32_t key = 0;  // as the device has it, which the library runs ahead of
+  FakeRegion* region = nullptr;
+  ibv_mr range = {};
+};
+
 struct FakeEventChannel {
   rdma_event_channel channel = {};
   FakeSignal signal;
@@ -123,6 +131,7 @@ struct FakeOperations {
   static int PostReceive(ibv_srq* srq, ibv_recv_wr* work, ibv_recv_wr** refused);
   static int Poll(ibv_cq* cq, int count, ibv_wc* completions);
   static int Arm(ibv_cq* cq, int solicited_only);
+  static int Bind(ibv_qp* qp, ibv_mw* mw, ibv_mw_bind* bind);
 
   // The same at no cost (fake_verbs_no_cost.cc): no lock, no checks.
   static int PostSendAtNoCost(ibv_qp* qp, ibv_send_wr* work, ibv_send_wr** refused);
@@ -133,6 +142,9 @@ struct FakeOperations {
   static ibv_wc_status Execute(FakeFabric& fabric, FakeQueuePair& qp, const ibv_send_wr& work);
   static ibv_wc_status Move(FakeFabric& fabric, FakeQueuePair& qp, FakeQueuePair& to, const ibv_send_wr& work);
   static void Lose(FakeFabric& fabric, FakeContext& context);
+  // What a peer of that queue pair reaches under the key with that right; null: nothing.
+  static const ibv_mr* Reach(FakeFabric& fabric, const FakeQueuePair& to, uint32_t key, unsigned right);
+  static ibv_wc_status ExecuteBind(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work);
   static ibv_wc_status Send(FakeFabric& fabric, FakeQueuePair& to, const ibv_send_wr& work);
   static bool Usable(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work);
   // The next entry, all zeros. Null: it overflows.

@@ -93,6 +93,9 @@ void TransportNode::Take(Event* event) {
     case Event::Kind::kDone:
       done.push_back(event->work_id);
       break;
+    case Event::Kind::kWindowClosed:
+      windows_closed.push_back(event->work_id);
+      break;
     case Event::Kind::kClosed:
       EXPECT_FALSE(event->status.ok()) << "kClosed without a reason";
       connected.erase(event->connection);

@@ -89,6 +89,7 @@ class TransportNode {
   std::vector<void*> closed_contexts;
   std::vector<uint64_t> sent;  // work ids
   std::vector<uint64_t> done;  // of kDone: the last of those that are done
+  std::vector<uint64_t> windows_closed;
   std::deque<std::unique_ptr<PendingConnection>> pending;
   uint64_t messages_seen = 0;
 

@@ -33,9 +33,9 @@ std::shared_ptr<FakeFabric> MakeFakeFabric(uint8_t devices) {
 std::shared_ptr<FakeFabric> MakeNoCostFabric() { return std::make_shared<FakeFabric>(FakeFabric::Kind::kNoCost); }
 
 absl::StatusOr<std::shared_ptr<VerbsNetwork>> MakeVerbsNetwork(const std::shared_ptr<FakeFabric>& fabric,
-                                                               Logger* logger) {
-  if (fabric == nullptr) return CreateVerbsNetwork({}, logger);
-  return VerbsNetworkImpl::Create({}, logger, FakeVerbsCalls(fabric));
+                                                               Logger* logger, const VerbsConfig& config) {
+  if (fabric == nullptr) return CreateVerbsNetwork(config, logger);
+  return VerbsNetworkImpl::Create(config, logger, FakeVerbsCalls(fabric));
 }
 
 absl::StatusOr<std::unique_ptr<Transport>> MakeVerbsTransport(const std::shared_ptr<VerbsNetwork>& network,
@@ -55,7 +55,8 @@ std::string WhyNoVerbs(bool) { return "this build has no verbs transport"; }
 std::string VerbsDeviceAddress(bool) { return ""; }
 std::shared_ptr<FakeFabric> MakeFakeFabric(uint8_t) { return nullptr; }
 std::shared_ptr<FakeFabric> MakeNoCostFabric() { return nullptr; }
-absl::StatusOr<std::shared_ptr<VerbsNetwork>> MakeVerbsNetwork(const std::shared_ptr<FakeFabric>&, Logger*) {
+absl::StatusOr<std::shared_ptr<VerbsNetwork>> MakeVerbsNetwork(const std::shared_ptr<FakeFabric>&, Logger*,
+                                                               const VerbsConfig&) {
   return absl::UnavailableError(WhyNoVerbs(false));
 }
 absl::StatusOr<std::unique_ptr<Transport>> MakeVerbsTransport(const std::shared_ptr<VerbsNetwork>&, Clock*, uint32_t) {

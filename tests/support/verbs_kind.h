@@ -23,7 +23,7 @@ std::shared_ptr<FakeFabric> MakeFakeFabric(uint8_t devices = 1);
 std::shared_ptr<FakeFabric> MakeNoCostFabric();
 // Of one engine; over this host's devices where the fabric is null.
 absl::StatusOr<std::shared_ptr<VerbsNetwork>> MakeVerbsNetwork(const std::shared_ptr<FakeFabric>& fabric,
-                                                               Logger* logger);
+                                                               Logger* logger, const VerbsConfig& config = {});
 absl::StatusOr<std::unique_ptr<Transport>> MakeVerbsTransport(const std::shared_ptr<VerbsNetwork>& network,
                                                               Clock* clock, uint32_t lane);
 

@@ -44,6 +44,7 @@ class FaultTransport : public Transport {
   void Wait(int64_t deadline_ns) override;
   void Wake() override { inner_->Wake(); }
   void Close(ConnectionId connection, absl::Status reason) override;
+  PeerWindows* windows() override { return inner_->windows(); }
   ConnectionDescription Describe(ConnectionId connection) const override { return inner_->Describe(connection); }
   PathStatistics Statistics(ConnectionId connection) const override { return inner_->Statistics(connection); }
   uint64_t MemoryBytes(ConnectionId connection) const override;

@@ -1,7 +1,7 @@
 // What the transport asks of libibverbs and librdmacm off the data path, so that a test can stand in for both.
 //
-// The data path is not in here: ibv_post_send, ibv_post_srq_recv, ibv_poll_cq and ibv_req_notify_cq go through the
-// context's own operation table, which is a table of functions already.
+// The data path is not in here: ibv_post_send, ibv_post_srq_recv, ibv_bind_mw, ibv_poll_cq and ibv_req_notify_cq go
+// through the context's own operation table, which is a table of functions already.
 //
 // Thread rule: any thread, as with the libraries; an object is created, used and destroyed by one thread at a time.
 // Every event is copied and acknowledged before it is returned, so that nothing waits for an acknowledgement.
@@ -83,6 +83,10 @@ class VerbsCalls {
   virtual void FreeDomain(ibv_pd* domain) = 0;
   virtual absl::StatusOr<ibv_mr*> RegisterMemory(ibv_pd* domain, void* address, size_t length, unsigned access) = 0;
   virtual void DeregisterMemory(ibv_mr* region) = 0;
+  // Of type 1. Binding it is the data path's (ibv_bind_mw).
+  virtual absl::StatusOr<ibv_mw*> AllocateWindow(ibv_pd* domain) = 0;
+  // Bound or not: returns when no device lets anyone in by it.
+  virtual void FreeWindow(ibv_mw* window) = 0;
 
   // The channel's descriptor does not block.
   virtual absl::StatusOr<ibv_comp_channel*> CreateCompletionChannel(ibv_context* context) = 0;

@@ -29,6 +29,7 @@ struct PostedWork {
   bool transient = false;   // the registration is for this use alone
   Registration registered;  // of the payload
   uint64_t work_id = 0;
+  uint64_t window = 0;  // closes that one
 };
 
 // The accounting of one send queue. Requests complete in order, and the completion of one says that all before it are

@@ -62,6 +62,7 @@ VerbsTransport::~VerbsTransport() {
   for (const std::unique_ptr<VerbsConnection>& connection : connections_) {
     if (connection->state != State::kFree) FinishClose(*connection);
   }
+  FreeWindows();
   for (const Listener& listener : listeners_) calls().DestroyId(listener.id);
   for (const Event& event : queued_) delete event.pending;
   if (channel_ != nullptr) calls().DestroyEventChannel(channel_);
@@ -87,6 +88,7 @@ absl::StatusOr<LaneQueues*> VerbsTransport::QueuesOf(VerbsDevice& device) {
   std::unique_ptr<LaneQueues>& queues = queues_[device.index];
   if (queues == nullptr) {
     MCP_ASSIGN_OR_RETURN(queues, LaneQueues::Create(*network_, device));
+    queues_in_use_.push_back(queues.get());
   }
   return queues.get();
 }

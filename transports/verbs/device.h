@@ -6,8 +6,8 @@
 // data.
 //
 // Files: paths (which way to a peer), connect (the connecting side's handshake), accept (listeners and theirs), post,
-// poll (rounds and waiting), recover (faults and endings), queues (what a lane has on a device), memory, network (what
-// lanes share).
+// windows (what a peer is let into for one operation), poll (rounds and waiting), recover (faults and endings), queues
+// (what a lane has on a device), memory, network (what lanes share).
 #ifndef MCP_TRANSPORTS_VERBS_DEVICE_H_
 #define MCP_TRANSPORTS_VERBS_DEVICE_H_
 
@@ -29,7 +29,7 @@
 
 namespace mcp::internal {
 
-class VerbsTransport final : public Transport {
+class VerbsTransport final : public Transport, private PeerWindows {
  public:
   static absl::StatusOr<std::unique_ptr<Transport>> Create(std::shared_ptr<VerbsNetworkImpl> network, Clock* clock,
                                                            uint32_t lane);
@@ -47,6 +47,7 @@ class VerbsTransport final : public Transport {
   void Wait(int64_t deadline_ns) override;
   void Wake() override;
   void Close(ConnectionId connection, absl::Status reason) override;
+  PeerWindows* windows() override { return network_->config().protect_operations ? this : nullptr; }
   ConnectionDescription Describe(ConnectionId connection) const override;
   PathStatistics Statistics(ConnectionId connection) const override;
   uint64_t MemoryBytes(ConnectionId connection) const override;
@@ -66,7 +67,19 @@ class VerbsTransport final : public Transport {
     uint16_t total = 0;
     uint64_t age = 0;
   };
-  // A kSent or kDone that is owed.
+  // By which a peer reaches one operation's memory. Free: `name` is 0, and a window, if there is one, is unbound.
+  struct OperationWindow {
+    uint64_t name = 0;
+    void* context = nullptr;
+    ibv_mw* window = nullptr;
+    ibv_mr* memory = nullptr;                           // that it is bound to
+    std::unique_ptr<DeviceMemory::Grant> registration;  // in its place
+    ConnectionId bound_by = 0;
+    uint16_t generation = 0;  // of that connection
+    uint32_t binds = 0;
+    bool closing = false;
+  };
+  // A kSent, kDone or kWindowClosed that is owed.
   struct Sent {
     Event::Kind kind;
     ConnectionId connection;
@@ -121,6 +134,8 @@ class VerbsTransport final : public Transport {
     Registration held;
   };
   bool FindPayload(VerbsConnection& connection, const WorkRequest& work, PayloadKey* key);
+  bool FindWithoutMaking(const VerbsConnection& connection, const WorkRequest& work, PostedWork& posted,
+                         uint32_t* lkey);
   ibv_send_wr& ChainPieces(VerbsConnection& connection, const WorkRequest& work, ibv_wr_opcode opcode, PayloadKey key);
   uint64_t PiecesOf(const VerbsConnection& connection, const WorkRequest& work) const;
   void AskForCompletion(VerbsConnection& connection, ibv_send_wr* work);
@@ -130,6 +145,16 @@ class VerbsTransport final : public Transport {
   bool PostOwn(VerbsConnection& connection, MessageType type, absl::Span<const std::byte> bytes);
   bool PostMarker(VerbsConnection& connection);
   void PayCredit();
+
+  // windows.cc
+  absl::StatusOr<Opened> Open(ConnectionId id, const DeviceMemory::Grant& region, absl::Span<std::byte> range,
+                              void* context) override;
+  bool Close(uint64_t name) override;
+  OperationWindow* WindowOf(uint64_t name);
+  bool Bind(VerbsConnection& connection, OperationWindow& window, absl::Span<std::byte> range);
+  void OnUnbound(uint64_t name, bool done);
+  void Release(OperationWindow& window, bool unbound);
+  void FreeWindows();
 
   // poll.cc
   Event* NextEvent(Event::Kind kind, const VerbsConnection& connection);
@@ -155,7 +180,7 @@ class VerbsTransport final : public Transport {
   void CheckReports();
   void FinishClose(VerbsConnection& connection);
   void DropQueuePair(VerbsConnection& connection);
-  void Retire(VerbsConnection& connection, PostedWork& work);
+  void Retire(VerbsConnection& connection, PostedWork& work, bool done);
   void SetReceivesAside(LaneQueues& queues, uint32_t qp_number);
   void Watch(VerbsConnection& connection);
   void OnBadReceive(VerbsConnection& connection, const ibv_wc& completion);
@@ -171,13 +196,18 @@ class VerbsTransport final : public Transport {
   std::atomic<bool> woken_{false};
   std::atomic<bool> waiting_{false};
 
-  std::array<std::unique_ptr<LaneQueues>, kDevicesMax> queues_;
+  std::array<std::unique_ptr<LaneQueues>, kDevicesMax> queues_;  // by device
+  std::vector<LaneQueues*> queues_in_use_;                       // those that are there
   std::vector<std::unique_ptr<VerbsConnection>> connections_;
   std::vector<ConnectionId> free_ids_;
   absl::flat_hash_map<uint32_t, VerbsConnection*> by_qp_[kDevicesMax];
   std::vector<Listener> listeners_;
   absl::flat_hash_map<uint64_t, PartialHello> partial_hellos_;
   uint64_t hellos_seen_ = 0;
+
+  std::vector<OperationWindow> windows_;
+  std::deque<uint32_t> free_windows_;  // their places, in the order of their closing
+  uint64_t windows_opened_ = 0;
 
   // Work requests under construction, for one connection.
   VerbsConnection* chain_owner_ = nullptr;

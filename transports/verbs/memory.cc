@@ -14,8 +14,19 @@ constexpr uint64_t kGranularity = 1;
 
 constexpr uint64_t kPopulateBytesMin = uint64_t{1} << 30;
 
-constexpr unsigned kShared = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_RELAXED_ORDERING;
 constexpr unsigned kReadOnly = IBV_ACCESS_RELAXED_ORDERING;
+
+unsigned RegionFlags(VerbsMemory::Regions kind) {
+  switch (kind) {
+    case VerbsMemory::Regions::kShared:
+      return IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_RELAXED_ORDERING;
+    case VerbsMemory::Regions::kBindable:
+      return IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND | IBV_ACCESS_RELAXED_ORDERING;
+    case VerbsMemory::Regions::kPrivate:
+      break;
+  }
+  return IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_RELAXED_ORDERING;
+}
 
 unsigned AccessFlags(uint32_t access) {
   unsigned flags = IBV_ACCESS_RELAXED_ORDERING;
@@ -64,8 +75,8 @@ class VerbsMemory::ExportGrant final : public VerbsGrant {
   const std::unique_ptr<DeviceRegions> regions_;
 };
 
-VerbsMemory::VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains)
-    : calls_(calls), domains_(std::move(domains)), cache_(registrar_, {.granularity = kGranularity}) {}
+VerbsMemory::VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains, Regions kind)
+    : calls_(calls), domains_(std::move(domains)), kind_(kind), cache_(registrar_, {.granularity = kGranularity}) {}
 
 absl::StatusOr<std::unique_ptr<DeviceMemory::Grant>> VerbsMemory::Register(absl::Span<std::byte> range) {
   MCP_ASSIGN_OR_RETURN(Registration registration, cache_.Acquire(range.data(), range.size()));
@@ -98,14 +109,14 @@ absl::StatusOr<std::unique_ptr<DeviceRegions>> VerbsMemory::MakeRegions(absl::Sp
 
 // Memory that may only be read can still be sent from.
 absl::StatusOr<uint64_t> VerbsMemory::CacheRegistrar::Register(absl::Span<std::byte> range) {
-  absl::StatusOr<std::unique_ptr<DeviceRegions>> regions = memory_.MakeRegions(range, kShared);
-  const bool shared = regions.ok();
-  if (!shared) {
+  absl::StatusOr<std::unique_ptr<DeviceRegions>> regions = memory_.MakeRegions(range, RegionFlags(memory_.kind_));
+  const bool writable = regions.ok();
+  if (!writable) {
     const absl::Status why = regions.status();
     regions = memory_.MakeRegions(range, kReadOnly);
     if (!regions.ok()) return why;
   }
-  (*regions)->shared = shared;
+  (*regions)->shared = writable && memory_.kind_ == Regions::kShared;
   return reinterpret_cast<uint64_t>(regions->release());
 }
 

@@ -2,7 +2,8 @@
 //
 // Regions are registered through a cache, for the work of this side and for what its operations let peers write. An
 // export has a registration of its own, of exactly its range and rights, so that taking it back takes nothing else back
-// and leaves nothing behind. (Type-2 windows belong to one queue pair, and an export to none.)
+// and leaves nothing behind. Where operations are protected, peers are let into no region as such, but by windows that
+// are bound to it (windows.cc), or by an export.
 //
 // Thread rule: any thread. FindLocal takes no lock.
 #ifndef MCP_TRANSPORTS_VERBS_MEMORY_H_
@@ -39,6 +40,7 @@ class VerbsGrant : public DeviceMemory::Grant {
  public:
   RemoteWindow window() const override { return regions_.Window(base_); }
   uint32_t LocalKey(size_t device) const { return regions_.regions[device]->lkey; }
+  ibv_mr* region(size_t device) const { return regions_.regions[device]; }
 
  protected:
   VerbsGrant(const DeviceRegions& regions, const std::byte* base) : regions_(regions), base_(base) {}
@@ -50,8 +52,11 @@ class VerbsGrant : public DeviceMemory::Grant {
 
 class VerbsMemory final : public DeviceMemory {
  public:
+  // How regions are registered: so that peers may be let into them, so that windows may, or for a window's stead an
+  // export may (kPrivate).
+  enum class Regions : uint8_t { kShared, kBindable, kPrivate };
   // The domains outlive this, and this outlives its grants and registrations.
-  VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains);
+  VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains, Regions kind = Regions::kShared);
 
   absl::StatusOr<std::unique_ptr<Grant>> Register(absl::Span<std::byte> range) override;
   absl::StatusOr<std::unique_ptr<Grant>> Export(absl::Span<std::byte> range, uint32_t access) override;
@@ -88,6 +93,7 @@ class VerbsMemory final : public DeviceMemory {
 
   VerbsCalls& calls_;
   const std::vector<ibv_pd*> domains_;
+  const Regions kind_;
   CacheRegistrar registrar_{*this};
   RegistrationCache cache_;
 };

@@ -88,7 +88,8 @@ absl::StatusOr<std::shared_ptr<VerbsNetworkImpl>> VerbsNetworkImpl::Create(const
     MCP_ASSIGN_OR_RETURN(device->domain, network->calls_->AllocateDomain(device->opened.context));
     domains.push_back(device->domain);
   }
-  network->memory_ = std::make_unique<VerbsMemory>(*network->calls_, std::move(domains));
+  const VerbsMemory::Regions regions = network->ChooseProtection();
+  network->memory_ = std::make_unique<VerbsMemory>(*network->calls_, std::move(domains), regions);
   MCP_ASSIGN_OR_RETURN(network->waiting_room_, network->calls_->CreateEventChannel());
   return network;
 }
@@ -206,6 +207,22 @@ absl::Status VerbsNetworkImpl::CheckSource() {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(absl::StrJoin(without, "; "));
+}
+
+// A grant has one key for each device, and a window is bound by a connection, which is one device's.
+VerbsMemory::Regions VerbsNetworkImpl::ChooseProtection() {
+  if (!config_.protect_operations) return VerbsMemory::Regions::kShared;
+  const VerbsDevice& first = *devices_.front();
+  std::string why_not;
+  if (devices_.size() > 1) {
+    why_not = absl::StrCat(devices_.size(), " devices are used, and a window is one device's");
+  } else if ((first.opened.attributes.device_cap_flags & IBV_DEVICE_MEM_WINDOW) == 0) {
+    why_not = absl::StrCat(first.opened.name, " has none");
+  }
+  binds_windows_ = why_not.empty();
+  if (binds_windows_) return VerbsMemory::Regions::kBindable;
+  fallbacks_.push_back({"memory windows for operations", "a registration for each", why_not});
+  return VerbsMemory::Regions::kPrivate;
 }
 
 std::optional<VerbsAddress> VerbsDevice::AddressOf(sa_family_t family, int gid_index) const {

@@ -55,10 +55,12 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   ~VerbsNetworkImpl() override;
 
   DeviceMemory* memory() override { return memory_.get(); }
-  std::vector<TransportFallback> Fallbacks() const override { return {}; }
+  std::vector<TransportFallback> Fallbacks() const override { return fallbacks_; }
 
   const VerbsConfig& config() const { return config_; }
   VerbsCalls& calls() { return *calls_; }
+  // Whether operations are protected by windows, rather than by registrations or not at all.
+  bool binds_windows() const { return binds_windows_; }
   VerbsMemory& verbs_memory() { return *memory_; }
   Logger& logger() { return *logger_; }
   size_t device_count() const { return devices_.size(); }
@@ -95,6 +97,8 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   std::string Consider(const OpenedDevice& opened);
   absl::Status RankDevices();
   absl::Status CheckSource();
+  // How operations will be protected, which says how regions are to be registered.
+  VerbsMemory::Regions ChooseProtection();
   void Take(VerbsDevice& device, const ibv_async_event& event);
   // Lanes are to look at what was reported.
   void Announce();
@@ -105,6 +109,8 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   std::vector<std::unique_ptr<VerbsDevice>> devices_;
   std::vector<std::string> passed_over_;
   VerbsPeers peers_;
+  bool binds_windows_ = false;
+  std::vector<TransportFallback> fallbacks_;
   std::unique_ptr<VerbsMemory> memory_;
   rdma_event_channel* waiting_room_ = nullptr;
   std::atomic<uint64_t> reports_{0};

@@ -38,8 +38,7 @@ size_t VerbsTransport::Poll(absl::Span<Event> events) {
   if (!owing_.empty()) PayCredit();
   if (!queued_.empty()) DeliverQueued();
   if (!sent_.empty()) DeliverSent();
-  for (const std::unique_ptr<LaneQueues>& queues : queues_) {
-    if (queues == nullptr) continue;
+  for (LaneQueues* const queues : queues_in_use_) {
     PollReceives(*queues);
     PollSends(*queues);
   }
@@ -64,8 +63,8 @@ void VerbsTransport::ReturnDelivered() {
     owing_.push_back(connection.id);
   }
   delivered_.clear();
-  for (const std::unique_ptr<LaneQueues>& queues : queues_) {
-    if (queues == nullptr) continue;
+  for (LaneQueues* const queues : queues_in_use_) {
+    if (!queues->has_returned()) continue;
     if (absl::Status posted = queues->PostBuffers(); ABSL_PREDICT_FALSE(!posted.ok())) {
       network_->logger().Log(LogLevel::kError, posted.message());
       network_->ReportGone(queues->device());
@@ -74,10 +73,11 @@ void VerbsTransport::ReturnDelivered() {
 }
 
 void VerbsTransport::PollReceives(LaneQueues& queues) {
-  std::vector<ibv_wc>& aside = queues.set_aside_receives();
-  size_t used = 0;
-  for (; used < aside.size() && !full(); ++used) TakeReceive(queues, aside[used]);
-  aside.erase(aside.begin(), aside.begin() + static_cast<ptrdiff_t>(used));
+  if (std::vector<ibv_wc>& aside = queues.set_aside_receives(); ABSL_PREDICT_FALSE(!aside.empty())) {
+    size_t used = 0;
+    for (; used < aside.size() && !full(); ++used) TakeReceive(queues, aside[used]);
+    aside.erase(aside.begin(), aside.begin() + static_cast<ptrdiff_t>(used));
+  }
   ibv_wc completions[kCompletionsPerPoll];
   while (!full()) {
     const int room = static_cast<int>(std::min<size_t>(events_.size() - given_, kCompletionsPerPoll));
@@ -139,9 +139,10 @@ void VerbsTransport::TakeReceive(LaneQueues& queues, const ibv_wc& completion) {
 }
 
 void VerbsTransport::PollSends(LaneQueues& queues) {
-  std::vector<ibv_wc>& aside = queues.set_aside_sends();
-  for (const ibv_wc& completion : aside) TakeSend(queues, completion);
-  aside.clear();
+  if (std::vector<ibv_wc>& aside = queues.set_aside_sends(); ABSL_PREDICT_FALSE(!aside.empty())) {
+    for (const ibv_wc& completion : aside) TakeSend(queues, completion);
+    aside.clear();
+  }
   ibv_wc completions[kCompletionsPerPoll];
   int count;
   do {

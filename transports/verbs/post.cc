@@ -19,8 +19,7 @@ namespace {
 // Payload of messages up to here is copied to its header; longer payload leaves from where it lies if that is
 // registered.
 constexpr uint64_t kCopyBytesMax = 1024;
-// Requests without a completion: at most so many in a row, or so many that hold staging slots.
-constexpr uint32_t kUnsignaledMax = 32;
+// Requests without a completion that hold staging slots: at most so many.
 constexpr uint32_t kUnsignaledStagedMax = 16;
 
 bool WorkFits(const WorkRequest& work, const TransportInfo& info) {
@@ -186,6 +185,19 @@ ibv_send_wr& VerbsTransport::ChainPieces(VerbsConnection& connection, const Work
   return *last;
 }
 
+// Of payload that leaves from where it lies if it can, and may be copied.
+inline bool VerbsTransport::FindWithoutMaking(const VerbsConnection& connection, const WorkRequest& work,
+                                              PostedWork& posted, uint32_t* lkey) {
+  if (ABSL_PREDICT_TRUE(work.registered != nullptr)) {
+    *lkey = VerbsMemory::LocalKey(*work.registered, connection.device->index);
+    return true;
+  }
+  posted.registered = network_->verbs_memory().FindLocal(work.payload, work.payload_bytes);
+  if (!posted.registered.valid()) return false;
+  *lkey = VerbsMemory::LocalKey(posted.registered, connection.device->index);
+  return true;
+}
+
 bool VerbsTransport::AppendMessage(VerbsConnection& connection, const WorkRequest& work, MessageType type) {
   const uint64_t total = work.header_bytes + work.payload_bytes;
   const bool is_inline = total <= connection.inline_bytes_max;
@@ -202,16 +214,12 @@ bool VerbsTransport::AppendMessage(VerbsConnection& connection, const WorkReques
     posted.staging = slot.index;
     ++connection.unsignaled_staged;
     if (work.header_bytes > 0) std::memcpy(slot.bytes, work.header, work.header_bytes);
-    Registration registered;
-    if (work.payload_bytes > kCopyBytesMax) {
-      registered = network_->verbs_memory().FindLocal(work.payload, work.payload_bytes);
-    }
-    if (registered.valid()) {
+    uint32_t lkey = 0;
+    const bool in_place = work.payload_bytes > kCopyBytesMax && FindWithoutMaking(connection, work, posted, &lkey);
+    if (in_place) {
       wr.sg_list[0] = {reinterpret_cast<uint64_t>(slot.bytes), work.header_bytes, slot.lkey};
-      wr.sg_list[1] = {reinterpret_cast<uint64_t>(work.payload), static_cast<uint32_t>(work.payload_bytes),
-                       VerbsMemory::LocalKey(registered, connection.device->index)};
+      wr.sg_list[1] = {reinterpret_cast<uint64_t>(work.payload), static_cast<uint32_t>(work.payload_bytes), lkey};
       wr.num_sge = 2;
-      posted.registered = std::move(registered);
     } else {
       if (work.payload_bytes > 0) std::memcpy(slot.bytes + work.header_bytes, work.payload, work.payload_bytes);
       wr.sg_list[0] = {reinterpret_cast<uint64_t>(slot.bytes), static_cast<uint32_t>(total), slot.lkey};
@@ -257,7 +265,7 @@ void VerbsTransport::Ring(VerbsConnection& connection) {
   for (uint32_t i = 0; i < lost; ++i) {
     PostedWork& work = connection.sends.At(connection.sends.posted() + i);
     work.reports = work.one_sided = false;
-    Retire(connection, work);
+    Retire(connection, work, false);
   }
   BeginClose(connection,
              ErrnoStatus(error > 0 ? error : EIO, absl::StrCat("verbs: ibv_post_send to ", connection.remote_address)),

@@ -33,6 +33,8 @@ inline constexpr uint32_t kReceiveShare = kCreditsPerConnection + 4;
 inline constexpr uint32_t kSendQueueDepth = 128;
 // Kept for credit and goodbyes.
 inline constexpr uint32_t kSendQueueReserve = 4;
+// Requests in a row without a completion, at most.
+inline constexpr uint32_t kUnsignaledMax = 32;
 // Kept from one-sided work, which credit does not bound, for messages.
 inline constexpr uint32_t kOneSidedReserve = 32;
 
@@ -66,6 +68,7 @@ class LaneQueues {
   const std::byte* Buffer(uint64_t number) const { return receives_[number / kReceiveShare].bytes + Offset(number); }
   // The buffer is to be posted again, by the next PostBuffers.
   void ReturnBuffer(uint64_t number) { returned_.push_back(number); }
+  bool has_returned() const { return !returned_.empty(); }
   absl::Status PostBuffers();
 
   // False when there is none.

@@ -78,14 +78,18 @@ void VerbsTransport::TakeSend(LaneQueues& queues, const ibv_wc& completion) {
       done = &work;
       if (!work.registered.valid()) return;
     }
-    Retire(connection, work);
+    Retire(connection, work, true);
   });
-  if (done != nullptr) sent_.push_back({Event::Kind::kDone, connection.id, connection.context, done->work_id});
+  if (done != nullptr && sent_.empty() && !full()) {
+    NextEvent(Event::Kind::kDone, connection)->work_id = done->work_id;
+  } else if (done != nullptr) {
+    sent_.push_back({Event::Kind::kDone, connection.id, connection.context, done->work_id});
+  }
   if (succeeded) return;
   // What came before a request that failed was done; the request itself was not.
   connection.sends.CompleteThrough(number, [&](PostedWork& work) {
     work.one_sided = false;
-    Retire(connection, work);
+    Retire(connection, work, false);
   });
   const FaultAction action = FaultOf(completion.status).action;
   if (action == FaultAction::kDeviceGone) network_->ReportGone(queues.device());
@@ -149,7 +153,7 @@ void VerbsTransport::CheckReports() {
 }
 
 // Gives back what a work request held.
-void VerbsTransport::Retire(VerbsConnection& connection, PostedWork& work) {
+void VerbsTransport::Retire(VerbsConnection& connection, PostedWork& work, bool done) {
   if (work.staging != kNoStagingSlot) {
     connection.queues->ReturnSlot(std::exchange(work.staging, kNoStagingSlot));
   }
@@ -163,6 +167,7 @@ void VerbsTransport::Retire(VerbsConnection& connection, PostedWork& work) {
   if (std::exchange(work.reports, false)) {
     sent_.push_back({Event::Kind::kSent, connection.id, connection.context, work.work_id});
   }
+  if (work.window != 0) OnUnbound(std::exchange(work.window, 0), done);
 }
 
 void VerbsTransport::CheckDeadlines() {
@@ -245,7 +250,7 @@ void VerbsTransport::DropQueuePair(VerbsConnection& connection) {
     by_qp_[connection.device->index].erase(number);
     if (!connection.sends.idle()) {
       connection.sends.CompleteThrough(connection.sends.posted() - 1,
-                                       [&](PostedWork& work) { Retire(connection, work); });
+                                       [&](PostedWork& work) { Retire(connection, work, false); });
     }
   }
   queues.ReturnShare();

@@ -180,6 +180,11 @@ class SystemCalls final : public VerbsCalls {
   }
   void DeregisterMemory(ibv_mr* region) override { ibv_dereg_mr(region); }
 
+  absl::StatusOr<ibv_mw*> AllocateWindow(ibv_pd* domain) override {
+    return Made(ibv_alloc_mw(domain, IBV_MW_TYPE_1), "ibv_alloc_mw");
+  }
+  void FreeWindow(ibv_mw* window) override { ibv_dealloc_mw(window); }
+
   absl::StatusOr<ibv_comp_channel*> CreateCompletionChannel(ibv_context* context) override {
     MCP_ASSIGN_OR_RETURN(ibv_comp_channel * channel, Made(ibv_create_comp_channel(context), "ibv_create_comp_channel"));
     if (absl::Status set = NotBlocking(channel->fd); !set.ok()) {

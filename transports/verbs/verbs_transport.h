@@ -27,6 +27,8 @@ struct VerbsConfig {
   // up to four times as long. A dead peer is known after 0.4 s, or 1.6 s.
   uint8_t timeout = 14;
   uint8_t retry_count = 5;
+  // An operation that lets a peer write gets a window of its own, which closes with it.
+  bool protect_operations = false;
 };
 
 // What the lanes of one engine share: devices, domains, registered memory.

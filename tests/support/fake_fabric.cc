@@ -1,0 +1,87 @@
+// What tests ask of the fake device: to count, to fail, to lose.
+#include "tests/support/fake_verbs_objects.h"
+
+namespace mcp::internal {
+
+FakeFabric::Counters FakeFabric::counters() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return counts;
+}
+
+void FakeFabric::FailNext(ibv_wc_status status, uint64_t after) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  fail_next = static_cast<int>(status);
+  spared_before = after;
+}
+
+void FakeFabric::LoseDevice(size_t engine, uint8_t device, uint64_t after_bytes) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  FakeContext& context = *contexts[engine * devices + device];
+  context.bytes_max = context.bytes_moved + after_bytes;
+}
+
+void FakeFabric::SetPortsDown(bool down) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  ports_down = down;
+}
+
+uint64_t FakeFabric::BytesMoved(size_t engine, uint8_t device) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return contexts[engine * devices + device]->bytes_moved;
+}
+
+void FakeFabric::HoldSends(bool held) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  hold = held;
+}
+
+void FakeFabric::TakeWindowsAway() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  windows = false;
+}
+
+void FakeFabric::MoveFar(uint8_t device) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  far_device = device;
+}
+
+void FakeFabric::Cut(const std::string& address) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  cut.insert(address);
+}
+
+void FakeFabric::LoseRequests(int count) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  requests_to_lose = count;
+}
+
+void FakeFabric::LoseRejections(int count) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  rejections_to_lose = count;
+}
+
+void FakeFabric::CountSentAgain(uint64_t times) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  times_sent_again += times;
+}
+
+void FakeFabric::Report(ibv_event_type type) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  ibv_async_event event = {};
+  event.event_type = type;
+  const bool about_queue_pairs = type == IBV_EVENT_QP_FATAL || type == IBV_EVENT_QP_REQ_ERR ||
+                                 type == IBV_EVENT_QP_ACCESS_ERR || type == IBV_EVENT_COMM_EST ||
+                                 type == IBV_EVENT_SQ_DRAINED || type == IBV_EVENT_PATH_MIG ||
+                                 type == IBV_EVENT_PATH_MIG_ERR || type == IBV_EVENT_QP_LAST_WQE_REACHED;
+  if (!about_queue_pairs) {
+    event.element.port_num = 1;
+    for (FakeContext* context : contexts) FakeOperations::Report(*context, event);
+    return;
+  }
+  for (const auto& [number, qp] : queue_pairs) {
+    event.element.qp = &qp->qp;
+    FakeOperations::Report(*qp->context, event);
+  }
+}
+
+}  // namespace mcp::internal
