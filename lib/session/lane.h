@@ -187,8 +187,8 @@ class Lane {
   Logger* const logger_;
   absl::AnyInvocable<void(std::unique_ptr<PendingConnection>)> on_incoming_;
 
-  std::atomic<const void*> driver_{nullptr};
-  int64_t now_ns_ = 0;
+  std::atomic<const void*> driver_{nullptr};  // as seldom written as what is above it: other threads read it often
+  alignas(64) int64_t now_ns_ = 0;
   int64_t next_tick_ns_ = 0;
   Pool<Operation> operations_;
   SharedPool<Transfer> transfers_;
