@@ -151,6 +151,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void FinishLanding(Rail& rail, Landing* landing);
   // Runs a completion, after giving back the operation's place so that it can start another.
   void Complete(Lane::Ended& ended);
+  void CompleteReceive(PostedReceive* receive);
   // Closes a landing whose peer may still be sending, and tells it.
   void WithdrawLanding(Rail& rail, Landing* landing, const absl::Status& status);
 

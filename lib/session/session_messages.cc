@@ -195,9 +195,24 @@ void SessionImpl::StartReceive(uint64_t tag, uint64_t tag_mask, const Work& work
 // Completions of receives run later in the round: a receive that is posted inside one may match at once, and so on.
 void SessionImpl::FinishReceive(PostedReceive* receive, absl::Status status, uint64_t bytes, uint64_t tag) {
   if (receive->region != nullptr) receive->region->Unreference(home_lane_.shard());
-  home_lane_.CompleteLaterOnLane({&home(), std::move(receive->completion), std::move(status), bytes, tag, receive->id,
-                                  std::move(receive->chunks)});
+  receive->session = this;
+  receive->status = std::move(status);
+  receive->bytes = bytes;
+  receive->tag = tag;
+  home_lane_.CompleteLaterOnLane(receive);
+}
+
+void SessionImpl::CompleteReceive(PostedReceive* receive) {
+  const bool ok = receive->status.ok();
+  if (ok && receive->chunks != nullptr) receive->chunks->OnWhole(receive->bytes);
+  RailCounters& counters = home().counters();
+  RailCounters::Add(ok ? counters.operations_completed : counters.operations_failed, 1);
+  home_places_.GiveBack(true);
+  std::move(receive->completion)({std::move(receive->status), receive->bytes, receive->tag, receive->id});
+  receive->completion = nullptr;
+  receive->chunks = nullptr;
   matcher_.Release(receive);
+  CloseIfClosing();
 }
 
 void SessionImpl::Grant(PostedReceive* receive, uint64_t tag, uint64_t length, uint64_t transfer) {

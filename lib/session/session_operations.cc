@@ -345,7 +345,6 @@ void SessionImpl::FinishHere(Rail& rail, PlaceCounter& places, Operation* operat
 }
 
 void SessionImpl::Complete(Lane::Ended& ended) {
-  if (ended.chunks != nullptr && ended.status.ok()) ended.chunks->OnWhole(ended.bytes);
   RailCounters& counters = ended.rail->counters();
   RailCounters::Add(ended.status.ok() ? counters.operations_completed : counters.operations_failed, 1);
   GivePlaceBack(ended.id);
