@@ -152,12 +152,20 @@ size_t Lane::FlushDirty(bool about_to_block) {
   return backlog;
 }
 
+// What ends while this runs waits for the next round.
 size_t Lane::CompleteEnded() {
-  if (ended_.empty()) return 0;
-  completing_.swap(ended_);
-  const size_t count = completing_.size();
-  for (Ended& ended : completing_) ended.rail->session().Complete(ended);
-  completing_.clear();
+  size_t count = 0;
+  if (!ended_.empty()) {
+    completing_.swap(ended_);
+    count = completing_.size();
+    for (Ended& ended : completing_) ended.rail->session().Complete(ended);
+    completing_.clear();
+  }
+  PostedReceiveList receives = std::exchange(ended_receives_, {});
+  for (; !receives.empty(); ++count) {
+    PostedReceive* const receive = receives.PopFront();
+    receive->session->CompleteReceive(receive);
+  }
   return count;
 }
 
@@ -186,7 +194,8 @@ void Lane::Tick() {
 void Lane::WaitOnLane(int64_t deadline_ns) {
   MCP_ASSERT(OnThisLane());
   if (FlushDirty(true) != 0) return;
-  if (!settling_.empty() || !ended_.empty()) return;  // a matter of another lane's round, or of our next
+  if (!settling_.empty() || !ended_.empty() || !ended_receives_.empty())
+    return;  // a matter of another lane's round, or of our next
   sleeping_.store(true, std::memory_order_seq_cst);
   if (submissions_.EmptyApprox() && !has_functions_.load(std::memory_order_seq_cst)) {
     transport_->Wait(std::min(deadline_ns, next_tick_ns_));

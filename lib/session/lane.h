@@ -24,6 +24,7 @@
 #include "lib/session/hedge.h"
 #include "lib/session/landing.h"
 #include "lib/session/lane_context.h"
+#include "lib/session/matcher.h"
 #include "lib/session/operation.h"
 #include "lib/session/stream.h"
 #include "lib/transport/transport.h"
@@ -149,9 +150,9 @@ class Lane {
     uint64_t bytes = 0;
     uint64_t tag = 0;
     OperationId id = 0;
-    std::unique_ptr<ChunkDelivery> chunks = nullptr;  // of a receive whose message came whole
   };
   void CompleteLaterOnLane(Ended ended) { ended_.push_back(std::move(ended)); }
+  void CompleteLaterOnLane(PostedReceive* receive) { ended_receives_.PushBack(receive); }
   // The rail goes away: forget what was noted about it.
   void ForgetOnLane(const Rail* rail);
   void ForgetOnLane(const Landing* landing);
@@ -187,8 +188,8 @@ class Lane {
   Logger* const logger_;
   absl::AnyInvocable<void(std::unique_ptr<PendingConnection>)> on_incoming_;
 
-  std::atomic<const void*> driver_{nullptr};
-  int64_t now_ns_ = 0;
+  std::atomic<const void*> driver_{nullptr};  // as seldom written as what is above it: other threads read it often
+  alignas(64) int64_t now_ns_ = 0;
   int64_t next_tick_ns_ = 0;
   Pool<Operation> operations_;
   SharedPool<Transfer> transfers_;
@@ -203,6 +204,7 @@ class Lane {
   std::vector<Landing*> settling_;
   std::vector<Ended> ended_;
   std::vector<Ended> completing_;
+  PostedReceiveList ended_receives_;
   std::array<Event, kEventsMax> events_;
   std::array<WorkRequest, kBatchMax> batch_;
   std::array<std::byte, kBatchMax * kFrameHeaderBytesMax> batch_headers_;

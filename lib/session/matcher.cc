@@ -21,12 +21,6 @@ void Detach(Chain& chain, T* item) {
 
 Matcher::~Matcher() = default;
 
-PostedReceive* Matcher::NewReceive() {
-  PostedReceive* receive = receive_pool_.Get();
-  *receive = PostedReceive{};
-  return receive;
-}
-
 void Matcher::Post(PostedReceive* receive) {
   receive->serial = next_serial_++;
   ++posted_;

@@ -12,13 +12,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
+#include "absl/status/status.h"
 #include "lib/memory/region_impl.h"
 #include "lib/session/chunk_delivery.h"
 #include "lib/session/operation.h"
 #include "mcp/completion.h"
 
 namespace mcp::internal {
+
+class SessionImpl;
 
 struct PostedReceive {
   PostedReceive* next = nullptr;
@@ -33,8 +37,28 @@ struct PostedReceive {
   int64_t deadline_ns = 0;
   Completion completion;
   std::unique_ptr<ChunkDelivery> chunks;
+  // Once it has ended, without a landing.
+  SessionImpl* session = nullptr;
+  absl::Status status;
+  uint64_t bytes = 0;
 
   bool Accepts(uint64_t message_tag) const { return ((message_tag ^ tag) & tag_mask) == 0; }
+};
+
+// First in, first out. Of receives that are off the matcher's lists.
+class PostedReceiveList {
+ public:
+  bool empty() const { return head_ == nullptr; }
+  void PushBack(PostedReceive* receive) {
+    receive->next = nullptr;
+    (head_ == nullptr ? head_ : tail_->next) = receive;
+    tail_ = receive;
+  }
+  PostedReceive* PopFront() { return std::exchange(head_, head_->next); }
+
+ private:
+  PostedReceive* head_ = nullptr;
+  PostedReceive* tail_ = nullptr;
 };
 
 struct UnexpectedMessage {
@@ -57,7 +81,7 @@ class Matcher {
   Matcher& operator=(const Matcher&) = delete;
 
   // A receive that finds no message waits; the caller fills in what NewReceive gives.
-  PostedReceive* NewReceive();
+  PostedReceive* NewReceive() { return receive_pool_.Get(); }
   void Post(PostedReceive* receive);
   void Release(PostedReceive* receive);
   // The first posted receive that accepts the tag, taken off the list; null if there is none.

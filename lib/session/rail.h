@@ -112,6 +112,9 @@ class Rail {
   PlaceCounter& places() { return places_; }
   const PlaceCounter& places() const { return places_; }
 
+  // For the choice between this rail and others of its lane.
+  uint32_t NextTurnOnLane() { return turn_++; }
+
   // Lifecycle.
   absl::Status ConnectOnLane(absl::string_view address, absl::Span<const std::byte> hello, int64_t deadline_ns);
   absl::Status AcceptOnLane(std::unique_ptr<PendingConnection> pending, absl::Span<const std::byte> reply);
@@ -251,6 +254,7 @@ class Rail {
   ConnectionId connection_ = 0;
 
   // Sending.
+  uint32_t turn_ = 0;
   OperationList pending_;  // not posted
   OperationList sent_;     // posted, not acknowledged; sequences [sent front, next_sequence_)
   uint32_t next_sequence_ = 0;

@@ -8,9 +8,7 @@
 namespace mcp::internal {
 
 // Longer messages land where they belong once; a second copy would have to be discarded after it has landed.
-bool SessionImpl::Hedges(const Submission& submission) const {
-  return submission.hedge && peer_hedges_ && rail_count_ > 1 && submission.length <= eager_bytes_max_;
-}
+bool SessionImpl::Hedges(uint64_t bytes) const { return peer_hedges_ && rail_count_ > 1 && bytes <= eager_bytes_max_; }
 
 // With as many copies under way as the receiver can tell apart, the message goes once.
 void SessionImpl::LaunchHedge(Operation* operation) {

@@ -151,19 +151,29 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void FinishLanding(Rail& rail, Landing* landing);
   // Runs a completion, after giving back the operation's place so that it can start another.
   void Complete(Lane::Ended& ended);
+  void CompleteReceive(PostedReceive* receive);
   // Closes a landing whose peer may still be sending, and tells it.
   void WithdrawLanding(Rail& rail, Landing* landing, const absl::Status& status);
 
  private:
   enum class Phase : uint8_t { kOpening, kOpen, kClosing };
 
+  // An operation that was admitted; its region is referenced once it is on its lane, or on the way there.
+  struct Work {
+    Local local;
+    Remote remote;  // of puts and gets
+    OperationId id = 0;
+    int64_t deadline_ns = 0;
+  };
+
   // Acceptance.
   bool admits() const { return phase_.load(std::memory_order_acquire) == Phase::kOpen && !ended(); }
   absl::Status WhyNotAdmitted() const;
+  Rail* OwnRail();
   // `own`: it lives on the lane that this thread drives.
   Rail* ChooseRail(OperationId* id, bool* own);
   Rail* ChooseAnyRail(uint32_t first, OperationId* id, bool* own);
-  bool TakeHomePlace(OperationId* id);
+  bool TakeHomePlace(bool own, OperationId* id);
   void GivePlaceBack(OperationId id);
   void CloseIfClosing() {
     if (ABSL_PREDICT_FALSE(phase_.load(std::memory_order_relaxed) == Phase::kClosing)) CloseSoonIfDrained();
@@ -172,20 +182,18 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   int64_t DeadlineOf(std::chrono::milliseconds timeout) const;
   absl::StatusOr<OperationId> OneSided(Submission::Kind kind, Local local, const Remote& remote,
                                        Completion&& completion, OperationOptions options);
-  absl::StatusOr<OperationId> TwoSided(Submission& submission, uint64_t tag, Local local, Completion&& completion,
-                                       std::chrono::milliseconds timeout);
+  static Submission MakeSubmission(Submission::Kind kind, Rail& rail, const Work& work, Completion&& completion);
   absl::StatusOr<OperationId> Submit(Submission& submission);
+  static Operation* NewOperation(Rail& rail, FrameType type, const Work& work, Completion&& completion);
   // What lanes tell each other: it reaches a session that has ended, too.
   static bool TakeNotice(Submission& submission);
   uint32_t NextRailIndex();
   Rail& NextCarrier();
 
   // One-sided work, on the rail's lane.
-  void StartPut(Rail& rail, Submission& submission);
-  void StartGet(Rail& rail, Submission& submission);
-  void StartOneSided(Rail& rail, Submission& submission, Way way);
-  void StartOneSidedHere(Rail& rail, Way way, const Local& local, const Remote& remote, Completion&& completion,
-                         OperationId id, int64_t deadline_ns);
+  void StartPut(Rail& rail, const Work& work, Completion&& completion);
+  void StartGet(Rail& rail, const Work& work, Completion&& completion);
+  void StartOneSided(Rail& rail, Way way, const Work& work, Completion&& completion);
   void OnGet(Rail& rail, const Frame& frame);
   // Sends the operation's payload to (key, offset) at the peer, over one rail or striped over all.
   void StartWrite(Rail& rail, Operation* operation);
@@ -212,8 +220,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   bool TakeLanded(Rail& rail, Landing* landing, uint64_t offset, uint64_t bytes);
 
   // Messages, on the home lane.
-  void StartSend(Submission& submission);
-  void StartReceive(Submission& submission);
+  void StartSend(uint64_t tag, const Work& work, bool hedge, Completion&& completion);
+  void StartReceive(uint64_t tag, uint64_t tag_mask, const Work& work, std::unique_ptr<ChunkDelivery> chunks,
+                    Completion&& completion);
   bool HoldUnexpected(uint64_t cost);
   bool CreditAllows(const Operation& operation) const;
   void SpendCredit(Operation* operation);
@@ -239,7 +248,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void WithdrawSend(uint64_t transfer, const absl::Status& status);
 
   // Messages by two rails at once.
-  bool Hedges(const Submission& submission) const;
+  bool Hedges(uint64_t bytes) const;
   void LaunchHedge(Operation* operation);
   void EnqueueCopy(Rail& rail, Hedge* hedge);
   void FinishCopy(Rail& rail, Hedge* hedge, const absl::Status& status);
@@ -276,6 +285,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   Lane& home_lane_;
   std::string peer_;
   uint64_t token_;
+  const uint32_t lane_count_;
   uint16_t rail_count_;
   bool checksum_;
   bool one_sided_ = false;  // puts and gets are left to the devices

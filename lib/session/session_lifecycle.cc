@@ -20,6 +20,7 @@ SessionImpl::SessionImpl(SessionHost& host, const SessionOptions& options, uint3
       home_lane_(host.lane(home_lane)),
       peer_(std::move(peer)),
       token_(token),
+      lane_count_(host.lane_count()),
       rail_count_(rails),
       checksum_(options.checksum),
       peer_timeout_ns_(options.peer_timeout.count() * kNsPerMs),
@@ -30,7 +31,7 @@ SessionImpl::SessionImpl(SessionHost& host, const SessionOptions& options, uint3
       choice_(&home_lane_.context()) {
   rails_.reserve(rails);
   for (uint16_t i = 0; i < rails; ++i) {
-    rails_.push_back(std::make_unique<Rail>(*this, i, host.lane((home_lane + i) % host.lane_count())));
+    rails_.push_back(std::make_unique<Rail>(*this, i, host.lane((home_lane + i) % lane_count_)));
   }
   descriptions_.resize(rails);
 }

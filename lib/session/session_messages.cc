@@ -26,17 +26,11 @@ uint64_t MessageCost(FrameType type, uint64_t length) {
   return kMessageCost + (type == FrameType::kRequest ? 0 : length);
 }
 
-void SessionImpl::StartSend(Submission& submission) {
-  const bool small = submission.length <= eager_bytes_max_;
-  const FrameType carried = Hedges(submission) ? FrameType::kHedged : FrameType::kEager;
-  Operation* operation = home().NewFrame(small ? carried : FrameType::kRequest);
-  operation->words[0] = submission.tag;
-  operation->payload = submission.local;
-  operation->payload_bytes = submission.length;
-  operation->region = submission.region;
-  operation->id = submission.id;
-  operation->deadline_ns = submission.deadline_ns;
-  operation->completion = std::move(submission.completion);
+void SessionImpl::StartSend(uint64_t tag, const Work& work, bool hedge, Completion&& completion) {
+  const bool small = work.local.length <= eager_bytes_max_;
+  const FrameType carried = hedge && Hedges(work.local.length) ? FrameType::kHedged : FrameType::kEager;
+  Operation* operation = NewOperation(home(), small ? carried : FrameType::kRequest, work, std::move(completion));
+  operation->words[0] = tag;
   if (operation->deadline_ns != 0) {
     home_deadlines_ = true;
     home().WatchDeadlines(operation->deadline_ns);
@@ -164,17 +158,18 @@ void SessionImpl::OnRequest(const Frame& frame) {
   matcher_.Add(message);
 }
 
-void SessionImpl::StartReceive(Submission& submission) {
+void SessionImpl::StartReceive(uint64_t tag, uint64_t tag_mask, const Work& work, std::unique_ptr<ChunkDelivery> chunks,
+                               Completion&& completion) {
   PostedReceive* receive = matcher_.NewReceive();
-  receive->tag = submission.tag;
-  receive->tag_mask = submission.tag_mask;
-  receive->local = const_cast<std::byte*>(submission.local);
-  receive->length = submission.length;
-  receive->region = submission.region;
-  receive->id = submission.id;
-  receive->deadline_ns = submission.deadline_ns;
-  receive->completion = std::move(submission.completion);
-  receive->chunks = std::move(submission.chunks);
+  receive->tag = tag;
+  receive->tag_mask = tag_mask;
+  receive->local = work.local.data;
+  receive->length = work.local.length;
+  receive->region = work.local.region;
+  receive->id = work.id;
+  receive->deadline_ns = work.deadline_ns;
+  receive->completion = std::move(completion);
+  receive->chunks = std::move(chunks);
   UnexpectedMessage* message = matcher_.Find(receive->tag, receive->tag_mask);
   if (message == nullptr) {
     if (receive->deadline_ns != 0) {
@@ -200,9 +195,24 @@ void SessionImpl::StartReceive(Submission& submission) {
 // Completions of receives run later in the round: a receive that is posted inside one may match at once, and so on.
 void SessionImpl::FinishReceive(PostedReceive* receive, absl::Status status, uint64_t bytes, uint64_t tag) {
   if (receive->region != nullptr) receive->region->Unreference(home_lane_.shard());
-  home_lane_.CompleteLaterOnLane({&home(), std::move(receive->completion), std::move(status), bytes, tag, receive->id,
-                                  std::move(receive->chunks)});
+  receive->session = this;
+  receive->status = std::move(status);
+  receive->bytes = bytes;
+  receive->tag = tag;
+  home_lane_.CompleteLaterOnLane(receive);
+}
+
+void SessionImpl::CompleteReceive(PostedReceive* receive) {
+  const bool ok = receive->status.ok();
+  if (ok && receive->chunks != nullptr) receive->chunks->OnWhole(receive->bytes);
+  RailCounters& counters = home().counters();
+  RailCounters::Add(ok ? counters.operations_completed : counters.operations_failed, 1);
+  home_places_.GiveBack(true);
+  std::move(receive->completion)({std::move(receive->status), receive->bytes, receive->tag, receive->id});
+  receive->completion = nullptr;
+  receive->chunks = nullptr;
   matcher_.Release(receive);
+  CloseIfClosing();
 }
 
 void SessionImpl::Grant(PostedReceive* receive, uint64_t tag, uint64_t length, uint64_t transfer) {

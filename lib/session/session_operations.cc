@@ -35,18 +35,32 @@ int64_t SessionImpl::DeadlineOf(std::chrono::milliseconds timeout) const {
 
 uint32_t SessionImpl::NextRailIndex() { return next_rail_.fetch_add(1, std::memory_order_relaxed) % rail_count_; }
 
+// One that is up and lives on the lane that this thread drives, those of a lane in turn; null where there is none.
+// Other lanes' memory is not looked at, since these write theirs all the time: rail i lives on lane (home + i) % lanes.
+Rail* SessionImpl::OwnRail() {
+  const Lane* const lane = Lane::Current() != nullptr ? Lane::Current() : &home_lane_;
+  const uint32_t home = home_lane_.index();
+  const uint32_t first = lane->index() >= home ? lane->index() - home : lane->index() + lane_count_ - home;
+  if (first >= rail_count_ || !rails_[first]->lane().OnThisLane()) return nullptr;
+  if (first + lane_count_ >= rail_count_) return rails_[first]->up() ? rails_[first].get() : nullptr;
+  const uint32_t rails = (rail_count_ - first + lane_count_ - 1) / lane_count_;
+  for (uint32_t i = 0; i < rails; ++i) {
+    Rail* const rail = rails_[first + rails_[first]->NextTurnOnLane() % rails * lane_count_].get();
+    if (rail->up()) return rail;
+  }
+  return nullptr;
+}
+
 // The caller's own lane where it is one of ours, else the rails in turn. Takes a place on it; null when there is none.
 Rail* SessionImpl::ChooseRail(OperationId* id, bool* own) {
   const uint32_t limit = outstanding_max_per_rail_;
-  const uint32_t first = rail_count_ == 1 ? 0 : NextRailIndex();
-  for (uint32_t i = 0; i < rail_count_; ++i) {
-    Rail& rail = *rails_[(first + i) % rail_count_];
-    if (!rail.lane().OnThisLane() || !rail.up()) continue;
-    if (!rail.places().Take(true, limit)) return nullptr;
-    *id = RailNames(rail.index()) | rail.places().NextNumber(true);
+  if (Rail* const rail = OwnRail(); rail != nullptr) {
+    if (!rail->places().Take(true, limit)) return nullptr;
+    *id = RailNames(rail->index()) | rail->places().NextNumber(true);
     *own = true;
-    return &rail;
+    return rail;
   }
+  const uint32_t first = rail_count_ == 1 ? 0 : NextRailIndex();
   for (uint32_t i = 0; i < rail_count_; ++i) {
     Rail& rail = *rails_[(first + i) % rail_count_];
     if (!rail.up() || !rail.places().Take(false, limit)) continue;
@@ -69,8 +83,7 @@ Rail* SessionImpl::ChooseAnyRail(uint32_t first, OperationId* id, bool* own) {
   return nullptr;
 }
 
-bool SessionImpl::TakeHomePlace(OperationId* id) {
-  const bool own = home_lane_.OnThisLane();
+bool SessionImpl::TakeHomePlace(bool own, OperationId* id) {
   if (!home_places_.Take(own, options_.outstanding_max)) return false;
   *id = kHomeNames | home_places_.NextNumber(own);
   return true;
@@ -82,18 +95,39 @@ void SessionImpl::GivePlaceBack(OperationId id) {
   rail.places().GiveBack(rail.lane().OnThisLane());
 }
 
-// Straight on where this is the submission's lane, else by that lane's queue; when it is full nothing was accepted.
+Submission SessionImpl::MakeSubmission(Submission::Kind kind, Rail& rail, const Work& work, Completion&& completion) {
+  Submission submission;
+  submission.kind = kind;
+  submission.rail = &rail;
+  submission.local = work.local.data;
+  submission.length = work.local.length;
+  submission.key = work.remote.key;
+  submission.offset = work.remote.offset;
+  submission.window = work.remote.window;
+  submission.region = work.local.region;
+  submission.id = work.id;
+  submission.deadline_ns = work.deadline_ns;
+  submission.completion = std::move(completion);
+  return submission;
+}
+
+Operation* SessionImpl::NewOperation(Rail& rail, FrameType type, const Work& work, Completion&& completion) {
+  Operation* operation = rail.NewFrame(type);
+  operation->payload = work.local.data;
+  operation->payload_bytes = work.local.length;
+  operation->region = work.local.region;
+  operation->id = work.id;
+  operation->deadline_ns = work.deadline_ns;
+  operation->completion = std::move(completion);
+  return operation;
+}
+
+// By the queue of the rail's lane; when that is full nothing was accepted.
 absl::StatusOr<OperationId> SessionImpl::Submit(Submission& submission) {
   const OperationId id = submission.id;
-  Lane& lane = submission.rail->lane();
-  RegionImpl* region = submission.region;
-  if (lane.OnThisLane()) {
-    region->Reference(lane.shard());
-    Take(lane, submission);
-    return id;
-  }
+  RegionImpl* const region = submission.region;
   region->Reference(Lane::CurrentShard());
-  if (lane.Submit(std::move(submission))) return id;
+  if (submission.rail->lane().Submit(std::move(submission))) return id;
   region->Unreference(Lane::CurrentShard());
   GivePlaceBack(id);
   return TooMuchInFlight();
@@ -117,58 +151,59 @@ absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Local l
   Rail* rail = ChooseRail(&id, &own);
   if (rail == nullptr) return TooMuchInFlight();
   const int64_t deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
-  if (own && one_sided_ && local.length > 0) {
-    local.region->Reference(rail->lane().shard());
-    StartOneSidedHere(*rail, kind == Submission::Kind::kWrite ? Way::kPlaced : Way::kFetched, local, remote,
-                      std::move(completion), id, deadline_ns);
-    return id;
+  const Work work{local, remote, id, deadline_ns};
+  if (!own) {
+    Submission submission = MakeSubmission(kind, *rail, work, std::move(completion));
+    return Submit(submission);
   }
-  Submission submission;
-  submission.rail = rail;
-  submission.id = id;
-  submission.kind = kind;
-  submission.local = local.data;
-  submission.length = local.length;
-  submission.key = remote.key;
-  submission.offset = remote.offset;
-  submission.window = remote.window;
-  submission.region = local.region;
-  submission.deadline_ns = deadline_ns;
-  submission.completion = std::move(completion);
-  return Submit(submission);
+  local.region->Reference(rail->lane().shard());
+  if (kind == Submission::Kind::kWrite) {
+    StartPut(*rail, work, std::move(completion));
+  } else {
+    StartGet(*rail, work, std::move(completion));
+  }
+  return id;
 }
 
 absl::StatusOr<OperationId> SessionImpl::Send(uint64_t tag, Local local, Completion&& completion,
                                               OperationOptions options) {
-  Submission submission;
-  submission.kind = Submission::Kind::kSend;
+  if (ABSL_PREDICT_FALSE(!admits())) return WhyNotAdmitted();
+  const bool own = home_lane_.OnThisLane();
+  OperationId id;
+  if (!TakeHomePlace(own, &id)) return TooMuchInFlight();
+  const Work work{
+      local, {}, id, DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout)};
+  if (own) {
+    local.region->Reference(home_lane_.shard());
+    StartSend(tag, work, options.hedge, std::move(completion));
+    return id;
+  }
+  Submission submission = MakeSubmission(Submission::Kind::kSend, home(), work, std::move(completion));
+  submission.tag = tag;
   submission.hedge = options.hedge;
-  const auto timeout = options.timeout.count() != 0 ? options.timeout : options_.operation_timeout;
-  return TwoSided(submission, tag, local, std::move(completion), timeout);
+  return Submit(submission);
 }
 
 absl::StatusOr<OperationId> SessionImpl::Receive(uint64_t tag, Local local, Completion&& completion,
                                                  ReceiveOptions options) {
-  Submission submission;
-  submission.kind = Submission::Kind::kReceive;
-  submission.tag_mask = options.tag_mask;
-  if (options.on_chunk) {
-    submission.chunks = std::make_unique<ChunkDelivery>(std::move(options.on_chunk), options.chunks_in_order);
-  }
-  return TwoSided(submission, tag, local, std::move(completion), options.timeout);
-}
-
-absl::StatusOr<OperationId> SessionImpl::TwoSided(Submission& submission, uint64_t tag, Local local,
-                                                  Completion&& completion, std::chrono::milliseconds timeout) {
   if (ABSL_PREDICT_FALSE(!admits())) return WhyNotAdmitted();
-  if (!TakeHomePlace(&submission.id)) return TooMuchInFlight();
-  submission.rail = &home();
-  submission.local = local.data;
-  submission.length = local.length;
+  const bool own = home_lane_.OnThisLane();
+  OperationId id;
+  if (!TakeHomePlace(own, &id)) return TooMuchInFlight();
+  const Work work{local, {}, id, DeadlineOf(options.timeout)};
+  std::unique_ptr<ChunkDelivery> chunks;
+  if (options.on_chunk) {
+    chunks = std::make_unique<ChunkDelivery>(std::move(options.on_chunk), options.chunks_in_order);
+  }
+  if (own) {
+    local.region->Reference(home_lane_.shard());
+    StartReceive(tag, options.tag_mask, work, std::move(chunks), std::move(completion));
+    return id;
+  }
+  Submission submission = MakeSubmission(Submission::Kind::kReceive, home(), work, std::move(completion));
   submission.tag = tag;
-  submission.region = local.region;
-  submission.deadline_ns = DeadlineOf(timeout);
-  submission.completion = std::move(completion);
+  submission.tag_mask = options.tag_mask;
+  submission.chunks = std::move(chunks);
   return Submit(submission);
 }
 
@@ -211,15 +246,21 @@ void SessionImpl::Take(Lane& lane, Submission& submission) {
     submission.region->Unreference(lane.shard());
     return lane.CompleteLaterOnLane({&rail, std::move(submission.completion), session.status(), 0, 0, submission.id});
   }
+  const Work work{{submission.region, const_cast<std::byte*>(submission.local), submission.length},
+                  {submission.key, submission.offset, submission.window},
+                  submission.id,
+                  submission.deadline_ns};
+  Completion& completion = submission.completion;
   switch (submission.kind) {
     case Submission::Kind::kWrite:
-      return session.StartPut(rail, submission);
+      return session.StartPut(rail, work, std::move(completion));
     case Submission::Kind::kGet:
-      return session.StartGet(rail, submission);
+      return session.StartGet(rail, work, std::move(completion));
     case Submission::Kind::kSend:
-      return session.StartSend(submission);
+      return session.StartSend(submission.tag, work, submission.hedge, std::move(completion));
     case Submission::Kind::kReceive:
-      return session.StartReceive(submission);
+      return session.StartReceive(submission.tag, submission.tag_mask, work, std::move(submission.chunks),
+                                  std::move(completion));
     default:
       return;
   }
@@ -304,7 +345,6 @@ void SessionImpl::FinishHere(Rail& rail, PlaceCounter& places, Operation* operat
 }
 
 void SessionImpl::Complete(Lane::Ended& ended) {
-  if (ended.chunks != nullptr && ended.status.ok()) ended.chunks->OnWhole(ended.bytes);
   RailCounters& counters = ended.rail->counters();
   RailCounters::Add(ended.status.ok() ? counters.operations_completed : counters.operations_failed, 1);
   GivePlaceBack(ended.id);

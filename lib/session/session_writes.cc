@@ -24,40 +24,22 @@ void SetTarget(Operation* operation, const SessionImpl::Remote& remote) {
 }  // namespace
 
 // Nothing to send is left to frames: a device would not even look at the window.
-void SessionImpl::StartPut(Rail& rail, Submission& submission) {
-  if (one_sided_ && submission.length > 0) return StartOneSided(rail, submission, Way::kPlaced);
-  const bool small = submission.length <= eager_bytes_max_;
-  Operation* operation = rail.NewFrame(small ? FrameType::kPut : FrameType::kTile);
-  SetTarget(operation, {submission.key, submission.offset, submission.window});
-  operation->payload = submission.local;
-  operation->payload_bytes = submission.length;
-  operation->region = submission.region;
-  operation->id = submission.id;
-  operation->deadline_ns = submission.deadline_ns;
-  operation->completion = std::move(submission.completion);
+void SessionImpl::StartPut(Rail& rail, const Work& work, Completion&& completion) {
+  const uint64_t length = work.local.length;
+  if (one_sided_ && length > 0) return StartOneSided(rail, Way::kPlaced, work, std::move(completion));
+  const bool small = length <= eager_bytes_max_;
+  Operation* operation = NewOperation(rail, small ? FrameType::kPut : FrameType::kTile, work, std::move(completion));
+  SetTarget(operation, work.remote);
   if (small) return rail.EnqueueOnLane(operation);
   StartWrite(rail, operation);
 }
 
-void SessionImpl::StartOneSided(Rail& rail, Submission& submission, Way way) {
-  StartOneSidedHere(rail, way, {submission.region, const_cast<std::byte*>(submission.local), submission.length},
-                    {submission.key, submission.offset, submission.window}, std::move(submission.completion),
-                    submission.id, submission.deadline_ns);
-}
-
-void SessionImpl::StartOneSidedHere(Rail& rail, Way way, const Local& local, const Remote& remote,
-                                    Completion&& completion, OperationId id, int64_t deadline_ns) {
-  Operation* operation = rail.NewFrame(FrameType::kTile);
+void SessionImpl::StartOneSided(Rail& rail, Way way, const Work& work, Completion&& completion) {
+  Operation* operation = NewOperation(rail, FrameType::kTile, work, std::move(completion));
   operation->way = way;
-  SetTarget(operation, remote);
-  operation->payload = local.data;
-  operation->payload_bytes = local.length;
-  operation->region = local.region;
-  operation->id = id;
-  operation->deadline_ns = deadline_ns;
-  operation->completion = std::move(completion);
+  SetTarget(operation, work.remote);
   StartWrite(rail, operation);
-  rail.PostAtOnceIfSmall(local.length);
+  rail.PostAtOnceIfSmall(work.local.length);
 }
 
 void SessionImpl::StartWrite(Rail& rail, Operation* operation) {
@@ -201,36 +183,36 @@ void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
   Complete(ended);
 }
 
-void SessionImpl::StartGet(Rail& rail, Submission& submission) {
-  if (one_sided_ && submission.length > 0) return StartOneSided(rail, submission, Way::kFetched);
+void SessionImpl::StartGet(Rail& rail, const Work& work, Completion&& completion) {
+  const Local& local = work.local;
+  if (one_sided_ && local.length > 0) return StartOneSided(rail, Way::kFetched, work, std::move(completion));
   Lane& lane = rail.lane();
   Landing* landing = lane.landings().Get();
   // Before the key is there for other lanes to resolve: what these read of a landing.
   landing->home = &rail;
-  landing->bytes_left.store(submission.length, std::memory_order_relaxed);
-  landing->region = submission.region;
-  const absl::StatusOr<RemoteWindow> window =
-      rail.LetIn(landing, {const_cast<std::byte*>(submission.local), submission.length});
+  landing->bytes_left.store(local.length, std::memory_order_relaxed);
+  landing->region = local.region;
+  const absl::StatusOr<RemoteWindow> window = rail.LetIn(landing, {local.data, local.length});
   if (!window.ok()) {
     lane.landings().Return(landing);
-    submission.region->Unreference(lane.shard());
-    return lane.CompleteLaterOnLane({&rail, std::move(submission.completion), window.status(), 0, 0, submission.id});
+    local.region->Unreference(lane.shard());
+    return lane.CompleteLaterOnLane({&rail, std::move(completion), window.status(), 0, 0, work.id});
   }
-  landing->length = submission.length;
+  landing->length = local.length;
   landing->tag = 0;
   landing->from_send = false;
-  landing->id = submission.id;
-  landing->deadline_ns = submission.deadline_ns;
+  landing->id = work.id;
+  landing->deadline_ns = work.deadline_ns;
   landing->closing = landing->withdrawn = false;
   landing->abandons = 0;
-  landing->completion = std::move(submission.completion);
+  landing->completion = std::move(completion);
   rail.OpenLanding(landing);
   Operation* request = rail.NewFrame(FrameType::kGet);
-  request->words[0] = submission.key;
-  request->words[1] = submission.offset;
+  request->words[0] = work.remote.key;
+  request->words[1] = work.remote.offset;
   request->words[2] = landing->key;
   StoreWindow(*window, request->words + kFrameWindowWord);
-  request->payload_bytes = submission.length;
+  request->payload_bytes = local.length;
   rail.EnqueueOnLane(request);
   if (landing->deadline_ns != 0) rail.WatchDeadlines(landing->deadline_ns);
 }

@@ -145,21 +145,22 @@ bool BandwidthLoop::Claim(Chain* chain) {
   return true;
 }
 
-void BandwidthLoop::Post(Chain* chain) {
-  const absl::StatusOr<OperationId> posted = PostOnce(chain);
-  if (posted.ok()) [[likely]]
-    return;
-  if (absl::IsResourceExhausted(posted.status())) {
-    const std::lock_guard lock(mutex_);
-    parked_.push_back(chain);
-    parked_count_.store(static_cast<uint32_t>(parked_.size()), std::memory_order_relaxed);
-    return;
+absl::StatusOr<OperationId> BandwidthLoop::Start(Chain* chain, uint64_t index, uint64_t slot, uint64_t phase) {
+  const Layout& layout = path_->layout();
+  Session& session = path_->session();
+  auto done = [chain](Result result) { chain->loop->OnDone(chain, std::move(result)); };
+  switch (operation_) {
+    case Operation::kPut:
+      return session.Put(path_->SourceSlice(phase), peer_, layout.SlotOffset(slot), done);
+    case Operation::kGet:
+      return session.Get(path_->SlotSlice(slot), peer_, layout.SourceOffset(phase), done);
+    case Operation::kSend:
+      return session.Send(path_->OperationNumber(generation_, index), path_->SourceSlice(phase), done);
   }
-  Fail(posted.status());
-  Retire();
+  return absl::InternalError("no such operation");
 }
 
-absl::StatusOr<OperationId> BandwidthLoop::PostOnce(Chain* chain) {
+void BandwidthLoop::Post(Chain* chain) {
   const Layout& layout = path_->layout();
   const uint64_t slot = chain->slot;
   const uint64_t phase = chain->phase;
@@ -168,26 +169,20 @@ absl::StatusOr<OperationId> BandwidthLoop::PostOnce(Chain* chain) {
   ++chain->next;
   chain->slot = slot + 1 == layout.slots ? 0 : slot + 1;
   chain->phase = phase + 1 == layout.phases ? 0 : phase + 1;
-  auto done = [chain](Result result) { chain->loop->OnDone(chain, std::move(result)); };
-  Session& session = path_->session();
-  absl::StatusOr<OperationId> posted;
-  switch (operation_) {
-    case Operation::kPut:
-      posted = session.Put(path_->SourceSlice(phase), peer_, layout.SlotOffset(slot), done);
-      break;
-    case Operation::kGet:
-      posted = session.Get(path_->SlotSlice(slot), peer_, layout.SourceOffset(phase), done);
-      break;
-    case Operation::kSend:
-      posted = session.Send(path_->OperationNumber(generation_, index), path_->SourceSlice(phase), done);
-      break;
+  const absl::StatusOr<OperationId> posted = Start(chain, index, slot, phase);
+  if (posted.ok()) [[likely]]
+    return;
+  chain->next = index;
+  chain->slot = slot;
+  chain->phase = phase;
+  if (absl::IsResourceExhausted(posted.status())) {
+    const std::lock_guard lock(mutex_);
+    parked_.push_back(chain);
+    parked_count_.store(static_cast<uint32_t>(parked_.size()), std::memory_order_relaxed);
+    return;
   }
-  if (!posted.ok()) {
-    chain->next = index;
-    chain->slot = slot;
-    chain->phase = phase;
-  }
-  return posted;
+  Fail(posted.status());
+  Retire();
 }
 
 void BandwidthLoop::RetryParked() {

@@ -68,7 +68,7 @@ class BandwidthLoop {
   void Advance(Chain* chain, int64_t now_ns);
   bool Claim(Chain* chain);
   void Post(Chain* chain);
-  absl::StatusOr<OperationId> PostOnce(Chain* chain);
+  absl::StatusOr<OperationId> Start(Chain* chain, uint64_t index, uint64_t slot, uint64_t phase);
   void Retire();
   void Fail(const absl::Status& status);
   void RetryParked();

@@ -25,11 +25,13 @@ constexpr uint64_t kAnyTag = 0;
 ReceiveLoop::ReceiveLoop(DataPath* path)
     : path_(path),
       slots_per_chain_(std::max(uint64_t{1}, path->layout().slots / path->layout().receives)),
+      stride_(path->layout().receives % path->layout().slots),
       chains_(path->layout().receives),
       tags_(path->spec().verify ? path->layout().slots : 0) {
   for (uint64_t index = 0; index < chains_.size(); ++index) {
     chains_[index].loop = this;
     chains_[index].index = index;
+    chains_[index].slot = index % path->layout().slots;
   }
 }
 
@@ -50,6 +52,18 @@ uint64_t ReceiveLoop::Slot(const Chain& chain, uint64_t completion) const {
   return (chain.index + chains_.size() * (completion % slots_per_chain_)) % path_->layout().slots;
 }
 
+// To the Slot of the next completion.
+void ReceiveLoop::StepSlot(Chain* chain) const {
+  const uint64_t slots = path_->layout().slots;
+  if (++chain->turn == slots_per_chain_) {
+    chain->turn = 0;
+    chain->slot = chain->index % slots;
+    return;
+  }
+  chain->slot += stride_;
+  if (chain->slot >= slots) chain->slot -= slots;
+}
+
 absl::Status ReceiveLoop::Begin() {
   received_before_ = received();
   for (Chain& chain : chains_) {
@@ -66,10 +80,9 @@ absl::Status ReceiveLoop::Begin() {
 
 // The chain is counted in in_flight_, for as long as it goes on: a receive that follows a receive counts nothing.
 void ReceiveLoop::Post(Chain* chain) {
-  const uint64_t slot = Slot(*chain, chain->completed.load(std::memory_order_relaxed));
   const absl::StatusOr<OperationId> posted = path_->session().Receive(
-      kAnyTag, path_->SlotSlice(slot), [chain](Result result) { chain->loop->OnReceived(chain, std::move(result)); },
-      {.tag_mask = 0});
+      kAnyTag, path_->SlotSlice(chain->slot),
+      [chain](Result result) { chain->loop->OnReceived(chain, std::move(result)); }, {.tag_mask = 0});
   if (posted.ok()) return;
   Fail(posted.status());
   in_flight_.fetch_sub(1, std::memory_order_release);
@@ -84,7 +97,8 @@ void ReceiveLoop::OnReceived(Chain* chain, Result result) {
                                                 " bytes, and ", layout.size, " were sent")));
   } else {
     const uint64_t completed = chain->completed.load(std::memory_order_relaxed);
-    if (!tags_.empty()) tags_[Slot(*chain, completed)] = result.tag;
+    if (!tags_.empty()) tags_[chain->slot] = result.tag;
+    StepSlot(chain);
     // Read before the count is published: after that, Begin may raise the limit.
     const bool again = completed + 1 < chain->limit.load(std::memory_order_acquire);
     chain->completed.store(completed + 1, std::memory_order_release);

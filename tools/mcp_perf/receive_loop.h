@@ -44,12 +44,15 @@ class ReceiveLoop {
   struct alignas(64) Chain {
     ReceiveLoop* loop = nullptr;
     uint64_t index = 0;
+    uint64_t slot = 0;                   // where the next message goes
+    uint64_t turn = 0;                   // of the chain's slots: which one that is
     uint64_t checked = 0;                // completions that earlier windows had
     std::atomic<uint64_t> limit{0};      // completions after which it stops
     std::atomic<uint64_t> completed{0};  // written by one completion at a time
   };
 
   uint64_t Slot(const Chain& chain, uint64_t completion) const;
+  void StepSlot(Chain* chain) const;
   void OnReceived(Chain* chain, Result result);
   void Post(Chain* chain);
   void Fail(const absl::Status& status);
@@ -59,6 +62,7 @@ class ReceiveLoop {
 
   DataPath* const path_;
   const uint64_t slots_per_chain_;
+  const uint64_t stride_;  // from a chain's slot to its next one
   std::vector<Chain> chains_;
   std::vector<uint64_t> tags_;  // of the last message in each slot, where they are compared
   uint64_t received_before_ = 0;

@@ -34,7 +34,7 @@ absl::StatusOr<Descriptor> Watch(int fd) {
 
 }  // namespace
 
-TcpPending::TcpPending(std::shared_ptr<Network> network, std::string listener_address, Candidate* control,
+TcpPending::TcpPending(std::shared_ptr<TcpNetworkImpl> network, std::string listener_address, Candidate* control,
                        Candidate* data)
     : counts_{PendingCount(network), PendingCount(network)},
       control_(std::move(control->fd)),

@@ -30,7 +30,7 @@ struct TcpListener {
 // Counts a socket as pending for as long as it lives.
 class PendingCount {
  public:
-  explicit PendingCount(std::shared_ptr<Network> network) : network_(std::move(network)) {
+  explicit PendingCount(std::shared_ptr<TcpNetworkImpl> network) : network_(std::move(network)) {
     network_->pending_sockets().fetch_add(1, std::memory_order_relaxed);
   }
   ~PendingCount() { network_->pending_sockets().fetch_sub(1, std::memory_order_relaxed); }
@@ -38,12 +38,12 @@ class PendingCount {
   PendingCount& operator=(const PendingCount&) = delete;
 
  private:
-  const std::shared_ptr<Network> network_;
+  const std::shared_ptr<TcpNetworkImpl> network_;
 };
 
 // An accepted socket until its preface is whole and its sibling has come.
 struct Candidate {
-  explicit Candidate(std::shared_ptr<Network> network) : count(std::move(network)) {}
+  explicit Candidate(std::shared_ptr<TcpNetworkImpl> network) : count(std::move(network)) {}
 
   PendingCount count;
   Descriptor fd;
@@ -62,7 +62,8 @@ struct Candidate {
 
 class TcpPending final : public PendingConnection {
  public:
-  TcpPending(std::shared_ptr<Network> network, std::string listener_address, Candidate* control, Candidate* data);
+  TcpPending(std::shared_ptr<TcpNetworkImpl> network, std::string listener_address, Candidate* control,
+             Candidate* data);
 
   absl::Span<const std::byte> hello() const override {
     return {reinterpret_cast<const std::byte*>(hello_.data()), hello_.size()};

@@ -20,11 +20,11 @@ constexpr uint32_t kSpareSockets = 64;
 
 absl::StatusOr<std::unique_ptr<Transport>> CreateTcpTransport(std::shared_ptr<TcpNetwork> network, RegionTable* regions,
                                                               Clock* clock, uint32_t lane) {
-  return TcpTransport::Create(std::static_pointer_cast<Network>(std::move(network)), regions, clock, lane);
+  return TcpTransport::Create(std::static_pointer_cast<TcpNetworkImpl>(std::move(network)), regions, clock, lane);
 }
 
-absl::StatusOr<std::unique_ptr<Transport>> TcpTransport::Create(std::shared_ptr<Network> network, RegionTable* regions,
-                                                                Clock* clock, uint32_t lane) {
+absl::StatusOr<std::unique_ptr<Transport>> TcpTransport::Create(std::shared_ptr<TcpNetworkImpl> network,
+                                                                RegionTable* regions, Clock* clock, uint32_t lane) {
   const TcpConfig& config = network->config();
   const uint32_t sockets_max = 2 * config.connections_max + config.pending_sockets_max + kSpareSockets;
   MCP_ASSIGN_OR_RETURN(std::unique_ptr<Reactor> reactor,
@@ -33,7 +33,7 @@ absl::StatusOr<std::unique_ptr<Transport>> TcpTransport::Create(std::shared_ptr<
   return std::unique_ptr<Transport>(new TcpTransport(std::move(network), regions, clock, lane, std::move(reactor)));
 }
 
-TcpTransport::TcpTransport(std::shared_ptr<Network> network, RegionTable* regions, Clock* clock, uint32_t lane,
+TcpTransport::TcpTransport(std::shared_ptr<TcpNetworkImpl> network, RegionTable* regions, Clock* clock, uint32_t lane,
                            std::unique_ptr<Reactor> reactor)
     : network_(std::move(network)),
       regions_(regions),

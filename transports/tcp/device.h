@@ -27,8 +27,8 @@ namespace mcp::internal {
 
 class TcpTransport final : public Transport {
  public:
-  static absl::StatusOr<std::unique_ptr<Transport>> Create(std::shared_ptr<Network> network, RegionTable* regions,
-                                                           Clock* clock, uint32_t lane);
+  static absl::StatusOr<std::unique_ptr<Transport>> Create(std::shared_ptr<TcpNetworkImpl> network,
+                                                           RegionTable* regions, Clock* clock, uint32_t lane);
   ~TcpTransport() override;
 
   const TransportInfo& info() const override { return info_; }
@@ -65,7 +65,7 @@ class TcpTransport final : public Transport {
     uint64_t work_id;
   };
 
-  TcpTransport(std::shared_ptr<Network> network, RegionTable* regions, Clock* clock, uint32_t lane,
+  TcpTransport(std::shared_ptr<TcpNetworkImpl> network, RegionTable* regions, Clock* clock, uint32_t lane,
                std::unique_ptr<Reactor> reactor);
 
   // device.cc
@@ -139,7 +139,7 @@ class TcpTransport final : public Transport {
   void SayGoodbye(Connection& connection);
   void ReleaseResources(Connection& connection);
 
-  const std::shared_ptr<Network> network_;
+  const std::shared_ptr<TcpNetworkImpl> network_;
   RegionTable* const regions_;
   Clock* const clock_;
   const uint32_t lane_;

@@ -31,16 +31,16 @@ std::string ReadLine(const char* path) {
 
 }  // namespace
 
-Network::Network(const TcpConfig& config, Logger* logger)
+TcpNetworkImpl::TcpNetworkImpl(const TcpConfig& config, Logger* logger)
     : config_(config), logger_(logger), random_(Random::FromEntropy()) {}
 
-absl::Status Network::Initialize() {
+absl::Status TcpNetworkImpl::Initialize() {
   boot_id_ = ReadLine("/proc/sys/kernel/random/boot_id");
   MCP_RETURN_IF_ERROR(ChooseIo());
   return ChooseCongestionControl();
 }
 
-absl::Status Network::ChooseIo() {
+absl::Status TcpNetworkImpl::ChooseIo() {
   if (config_.io == TcpConfig::Io::kEpoll) return absl::OkStatus();
   const absl::Status status = ProbeUring();
   uses_io_uring_ = status.ok();
@@ -52,7 +52,7 @@ absl::Status Network::ChooseIo() {
   return absl::OkStatus();
 }
 
-absl::Status Network::ChooseCongestionControl() {
+absl::Status TcpNetworkImpl::ChooseCongestionControl() {
   MCP_ASSIGN_OR_RETURN(const Descriptor socket, MakeSocket(AF_INET, ""));
   system_congestion_control_ = CongestionControl(socket.get());
   if (!config_.congestion_control.empty()) {
@@ -78,12 +78,12 @@ absl::Status Network::ChooseCongestionControl() {
   return absl::OkStatus();
 }
 
-std::vector<TcpFallback> Network::Fallbacks() const {
+std::vector<TcpFallback> TcpNetworkImpl::Fallbacks() const {
   const std::lock_guard lock(mutex_);
   return fallbacks_;
 }
 
-void Network::AddFallback(absl::string_view wanted, absl::string_view used, absl::string_view reason) {
+void TcpNetworkImpl::AddFallback(absl::string_view wanted, absl::string_view used, absl::string_view reason) {
   {
     const std::lock_guard lock(mutex_);
     for (const TcpFallback& known : fallbacks_) {
@@ -95,12 +95,12 @@ void Network::AddFallback(absl::string_view wanted, absl::string_view used, absl
   logger_->LogOnce(LogLevel::kWarning, "tcp: ", used, " in place of ", wanted, ": ", reason);
 }
 
-uint64_t Network::RandomToken() {
+uint64_t TcpNetworkImpl::RandomToken() {
   const std::lock_guard lock(mutex_);
   return random_.Next();
 }
 
-uint64_t Network::HostTag(uint64_t token) const {
+uint64_t TcpNetworkImpl::HostTag(uint64_t token) const {
   if (boot_id_.empty()) return 0;
   std::byte bytes[8 + 64] = {};
   StoreLittleEndian<uint64_t>(bytes, token);
@@ -109,7 +109,7 @@ uint64_t Network::HostTag(uint64_t token) const {
   return tag == 0 ? 1 : tag;
 }
 
-std::string Network::SettleCongestionControl(int fd, bool same_host) const {
+std::string TcpNetworkImpl::SettleCongestionControl(int fd, bool same_host) const {
   const std::string name = CongestionControl(fd);
   if (!config_.congestion_control.empty()) return absl::StrCat("congestion control ", name, ": by option");
   if (same_host) return absl::StrCat("congestion control ", name, ": both ends are on one host");
@@ -124,7 +124,7 @@ std::string Network::SettleCongestionControl(int fd, bool same_host) const {
 }
 
 absl::StatusOr<std::shared_ptr<TcpNetwork>> CreateTcpNetwork(const TcpConfig& config, Logger* logger) {
-  auto network = std::make_shared<Network>(config, logger);
+  auto network = std::make_shared<TcpNetworkImpl>(config, logger);
   MCP_RETURN_IF_ERROR(network->Initialize());
   return std::shared_ptr<TcpNetwork>(std::move(network));
 }

@@ -18,9 +18,9 @@
 
 namespace mcp::internal {
 
-class Network final : public TcpNetwork {
+class TcpNetworkImpl final : public TcpNetwork {
  public:
-  Network(const TcpConfig& config, Logger* logger);
+  TcpNetworkImpl(const TcpConfig& config, Logger* logger);
 
   // Probes the host. Once, before anything else.
   absl::Status Initialize();
