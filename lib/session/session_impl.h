@@ -248,8 +248,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void StartMatched(Operation* operation);
   void StartStream(const Part& whole);
   Rail* RailWithRoom(const Stream& stream);
+  uint32_t PieceOf(const Stream& stream, const Rail& rail) const;
   void PumpStream(Stream* stream);
-  void OnChunkDone(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes);
+  void OnPieceDone(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes);
   void StopStream(Stream* stream, absl::StatusCode code);
   // The chunks that are on its rails are these' to cancel.
   void StopStreamOf(OperationId id);
@@ -325,6 +326,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   GrantTable granting_;
   PathChoice choice_;
   std::vector<Stream*> streams_;
+  std::array<RailPace, kRailsMax> paces_;
   uint64_t credit_spent_ = 0;     // cost of the messages sent
   uint64_t credit_returned_ = 0;  // what the peer says it has matched of that
   uint64_t next_hedge_ = 0;
