@@ -130,6 +130,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   bool LostAllWith(uint16_t rail) const;
   void OnRailLost(const Rail& rail, const absl::Status& why);
   void OnRailBack(const Rail& rail, int64_t away_ns);
+  // The context layer's to know, on the home lane.
+  void TellChoiceOfRail(uint16_t rail);
   void OnPeerLeaves() { peer_left_.store(true, std::memory_order_release); }
   bool OnPut(Rail& rail, const Frame& frame, const std::byte* payload);
   bool OnHedged(Rail& rail, const Frame& frame, const std::byte* payload);
