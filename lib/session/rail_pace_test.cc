@@ -41,7 +41,7 @@ TEST(RailPace, ASlowRailHoldsLittleInShortPieces) {
   RailPace pace;
   Worked().Run(&pace, 0.06, 50'000, 8 << 20);  // 500 Mb/s
   EXPECT_EQ(pace.held_bytes(), RailPace::kHeldBytesMin);
-  EXPECT_EQ(pace.piece_bytes(), kUnit);
+  EXPECT_EQ(pace.piece_bytes(), RailPace::kPieceBytesMin);
 }
 
 TEST(RailPace, AMiddlingRailHoldsWhatItCarriesInAMoment) {
@@ -58,12 +58,21 @@ TEST(RailPace, ALongRoundTripIsFilledInTheEnd) {
   EXPECT_EQ(pace.held_bytes(), RailPace::kHeldBytesMax);
 }
 
+TEST(RailPace, APathThatBecameLongerIsFilledTo) {
+  RailPace pace;
+  Worked worked;
+  worked.Run(&pace, 1.0, 50'000, 64 << 20);
+  const uint64_t before = pace.held_bytes();
+  worked.Run(&pace, 1.0, 5'000'000, 256 << 20);
+  EXPECT_GT(pace.held_bytes(), before * 3 / 2);
+}
+
 TEST(RailPace, ARailThatBecameSlowIsKnownAfterOneMessage) {
   RailPace pace;
   Worked worked;
   worked.Run(&pace, 3.0, 50'000, 64 << 20);
   worked.Run(&pace, 0.06, 50'000, 1);
-  EXPECT_LT(pace.held_bytes(), uint64_t{512} << 10);
+  EXPECT_LT(pace.held_bytes(), uint64_t{700} << 10);
   worked.Run(&pace, 3.0, 50'000, 48 << 20);
   EXPECT_EQ(pace.held_bytes(), RailPace::kHeldBytesMax) << "and fast again after a few";
 }
