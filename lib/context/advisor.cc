@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -268,6 +269,15 @@ void Advisor::OnChange(Peer& peer, const Sample& sample) {
   if (peer.probe_budget_ns < 0) peer.probe_budget_ns *= estimator.last_shift();
 }
 
+void Advisor::LoseRail(uint32_t peer_index, uint32_t rail, int64_t now_ns) {
+  Peer& peer = *peers_[peer_index];
+  const auto bit = static_cast<uint16_t>(1u << rail);
+  peer.quarantined |= bit;
+  peer.quarantine_until_ns[rail] = std::numeric_limits<int64_t>::max();
+  Unsettle(peer, bit, -1);
+  DecideAll(peer_index, bit, Cause::kQuarantine, now_ns);
+}
+
 void Advisor::RestoreRail(uint32_t peer_index, uint32_t rail) {
   Peer& peer = *peers_[peer_index];
   const auto bit = static_cast<uint16_t>(1u << rail);
@@ -298,6 +308,15 @@ void Advisor::ObserveFailure(const Sample& sample, int64_t now_ns) {
     cell.probe = kNone;
   }
   Decide(sample.peer, sample.bytes, Cause::kQuarantine, now_ns);
+}
+
+// Anew for every size whose choice uses one of these rails.
+void Advisor::DecideAll(uint32_t peer_index, uint16_t rails, Cause cause, int64_t now_ns) {
+  for (uint32_t i = 0; i < kSizeClasses; ++i) {
+    const Cell& cell = cells_[size_t{peer_index} * kSizeClasses + i];
+    if (cell.choice == kNone || (peers_[peer_index]->alternatives[cell.choice].rails & rails) == 0) continue;
+    Decide(peer_index, SizeClassBytesMax(i), cause, now_ns);
+  }
 }
 
 void Advisor::LiftQuarantines(Peer& peer, int64_t now_ns) {

@@ -42,6 +42,9 @@ inline uint32_t SizeClassOf(uint64_t bytes) {
   return static_cast<uint32_t>(width < 8 ? 0 : width > 31 ? 23 : width - 8);
 }
 
+// The largest that is in the class; of the last, the smallest that is in no other.
+inline constexpr uint64_t SizeClassBytesMax(uint32_t size_class) { return uint64_t{1} << (size_class + 8); }
+
 struct Advice {
   uint8_t alternative = 0;  // as given to AddPeer
   bool probe = false;       // to be handed back with its sample
@@ -77,6 +80,9 @@ class Advisor {
   // A transfer failed: its rails are left at once, whatever the statistics say, and tried again later.
   void ObserveFailure(const Sample& sample, int64_t now_ns);
 
+  // The session has lost the rail: what needs it is left at once, until the rail is restored. Where everything needs
+  // it, whatever was learned with it is doubted, since the others carry its share now.
+  void LoseRail(uint32_t peer, uint32_t rail, int64_t now_ns);
   // The session has connected the rail again, or a keep-alive was answered: its quarantine ends.
   void RestoreRail(uint32_t peer, uint32_t rail);
 
@@ -121,6 +127,7 @@ class Advisor {
   void LookAgain(Peer& peer, const Sample& sample);
   void Predict(const Peer& peer, uint64_t bytes, Prediction* predictions) const;
   void Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t now_ns);
+  void DecideAll(uint32_t peer_index, uint16_t rails, Cause cause, int64_t now_ns);
   void LiftQuarantines(Peer& peer, int64_t now_ns);
 
   const AdvisorOptions options_;

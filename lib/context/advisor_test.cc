@@ -125,6 +125,37 @@ TEST_F(AdvisorTest, AFailureQuarantinesItsRailsAndTheyComeBack) {
   EXPECT_GT(Count(500, 0), 450);
 }
 
+TEST_F(AdvisorTest, ARailThatIsLostIsLeftForAllSizesUntilItIsBack) {
+  SCOPED_TRACE(SeedNote(seed_));
+  const std::vector<Alternative> rails = {{.protocol = Protocol::kBulk, .rails = 1},
+                                          {.protocol = Protocol::kBulk, .rails = 2}};
+  mean_ns_[1] = 150'000;
+  Start(rails);
+  for (int i = 0; i < 1000; ++i) Step(i % 2 == 0 ? kBytes : 4096);
+  advisor_.LoseRail(peer_, 0, now_ns_);
+  EXPECT_EQ(advisor_.Advise(peer_, kBytes, now_ns_).alternative, 1);
+  EXPECT_EQ(advisor_.Advise(peer_, 4096, now_ns_).alternative, 1);
+  EXPECT_EQ(Count(50'000, 0), 0) << "for seconds, longer than any quarantine lasts";
+  advisor_.RestoreRail(peer_, 0);
+  Count(50, 0);
+  EXPECT_GT(Count(500, 0), 450);
+}
+
+TEST_F(AdvisorTest, WhereEverythingNeedsALostRailWhatWasLearnedIsDoubted) {
+  SCOPED_TRACE(SeedNote(seed_));
+  mean_ns_[1] = 400'000;
+  Start();
+  Count(20'000, 0);
+  // With one rail less both take longer, and what was the slower one is now the faster.
+  mean_ns_[0] = 700'000;
+  mean_ns_[1] = 500'000;
+  advisor_.LoseRail(peer_, 0, now_ns_);
+  EXPECT_TRUE(advisor_.Predictions(peer_, kBytes)[0].eligible && advisor_.Predictions(peer_, kBytes)[1].eligible);
+  EXPECT_GT(advisor_.Predictions(peer_, kBytes)[1].log2_error, 0.9f);
+  Count(20, 1);
+  EXPECT_GT(Count(100, 1), 90);
+}
+
 TEST_F(AdvisorTest, OtherSizesLeaveAFailedRailToo) {
   const std::vector<Alternative> rails = {{.protocol = Protocol::kBulk, .rails = 1},
                                           {.protocol = Protocol::kBulk, .rails = 2}};

@@ -196,6 +196,28 @@ TEST(Protocol, StreamSendsAgainOnlyWhatIsMissing) {
   EXPECT_LT(static_cast<double>(resent) / static_cast<double>(sent), 0.04) << "one in fifty was lost";
 }
 
+TEST(Protocol, ARunIsWhatFollowsOneAnotherAndMayBeSent) {
+  const TransferPlan plan = Plan(10);
+  StreamSender sender(plan, 8);
+  WorkItem item;
+  ASSERT_TRUE(sender.NextRun(0, 3, &item));
+  EXPECT_EQ(item.chunk, 0u);
+  EXPECT_EQ(item.length, 3 * plan.chunk_bytes);
+  ASSERT_TRUE(sender.NextRun(0, 100, &item));
+  EXPECT_EQ(item.offset, plan.offset(3));
+  EXPECT_EQ(item.length, 5 * plan.chunk_bytes) << "as far as credit goes";
+  EXPECT_FALSE(sender.NextRun(0, 100, &item));
+  // Chunks 1 and 4 are missing; what lies between them has arrived.
+  Report report{.generation = 1, .first_missing = 1, .arrived_beyond = 0b1110110, .credit_end = 8};
+  sender.OnTimeout(plan.retry_ns);
+  ASSERT_TRUE(sender.Next(plan.retry_ns, &item));
+  report.question = item.question;
+  ASSERT_TRUE(sender.OnReport(report, plan.retry_ns).ok());
+  ASSERT_TRUE(sender.NextRun(plan.retry_ns, 100, &item));
+  EXPECT_EQ(item.chunk, 1u);
+  EXPECT_EQ(item.length, plan.chunk_bytes);
+}
+
 // Chunks on other connections may lawfully overtake one: then only an answer to a question, or the loss of the path,
 // says that it is lost.
 TEST(Protocol, OnAReliablePathOvertakingMeansNothing) {

@@ -176,15 +176,19 @@ void StreamSender::Begin(const TransferPlan& plan, uint32_t credit_end) {
   credit_end_ = credit_end;
 }
 
-bool StreamSender::Next(int64_t now_ns, WorkItem* item) {
+bool StreamSender::NextRun(int64_t now_ns, uint32_t chunks_max, WorkItem* item) {
   if (state_ != S::kSending && state_ != S::kWaiting) return false;
   if (ask_) {
     *item = Ask(WorkKind::kQuery, now_ns);
     return true;
   }
-  const uint32_t chunk = unsent_.Next(0);
-  if (chunk >= unsent_.size() || chunk >= credit_end_ || InFlight() >= plan_.window) return false;
+  uint32_t chunk = unsent_.Next(0);
+  if (chunk >= unsent_.size() || !MaySend(chunk)) return false;
   *item = Take(chunk, WorkKind::kChunk);
+  for (uint32_t taken = 1; taken < chunks_max; ++taken) {
+    if (++chunk >= unsent_.size() || !unsent_.Has(chunk) || !MaySend(chunk)) break;
+    item->length += Take(chunk, WorkKind::kChunk).length;
+  }
   if (deadline_ns_ == kNever) deadline_ns_ = now_ns + plan_.retry_ns;
   if (unsent_.empty()) Happen(E::kAllSent);
   return true;

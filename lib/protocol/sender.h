@@ -109,10 +109,13 @@ class StreamSender final : public Sender {
   StreamSender(const TransferPlan& plan, uint32_t credit_end) { Begin(plan, credit_end); }
   // `credit_end`: what the receiver lets through before its first report.
   void Begin(const TransferPlan& plan, uint32_t credit_end);
-  bool Next(int64_t now_ns, WorkItem* item) override;
+  bool Next(int64_t now_ns, WorkItem* item) override { return NextRun(now_ns, 1, item); }
+  // The same, but as many chunks as follow one another and may be sent, up to `chunks_max`, are one item.
+  bool NextRun(int64_t now_ns, uint32_t chunks_max, WorkItem* item);
 
  private:
   bool IsLost(uint32_t chunk, uint32_t arrived_order, bool answered) const override;
+  bool MaySend(uint32_t chunk) const { return chunk < credit_end_ && InFlight() < plan_.window; }
   uint32_t InFlight() const { return plan_.chunks() - unsent_.count() - arrived_.count(); }
 };
 

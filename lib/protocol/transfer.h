@@ -38,7 +38,7 @@ absl::Status CheckPlan(const TransferPlan& plan);
 
 enum class WorkKind : uint8_t {
   kWrite,   // payload of a chunk, silently: no notification, no completion wanted
-  kChunk,   // payload of a chunk, with a notification
+  kChunk,   // payload of a chunk, or of a run of them, with a notification
   kCommit,  // a notification behind all writes: verify, then report
   kQuery,   // a notification behind all chunks: report
 };
@@ -46,7 +46,7 @@ enum class WorkKind : uint8_t {
 struct WorkItem {
   WorkKind kind = WorkKind::kWrite;
   uint32_t generation = 0;
-  uint32_t chunk = 0;     // of kWrite and kChunk
+  uint32_t chunk = 0;     // of kWrite and kChunk; of a run, the first
   uint32_t question = 0;  // of kCommit and kQuery: the report that answers carries it back
   uint64_t offset = 0;
   uint32_t length = 0;

@@ -46,7 +46,7 @@ struct Submission {
     // To the home lane:
     kLandingDone,   // the last byte of `landing` came on another lane
     kLandingChunk,  // bytes [offset, offset + length) of `landing` did, and its receiver wants to know
-    kChunkDone,     // the chunk at `offset` of a streamed transfer has ended, on `rail`
+    kPieceDone,     // the piece at `offset` of a streamed transfer has ended, on `rail`
     kTransferDone,  // the last part of `transfer` has
   };
   Kind kind = Kind::kWrite;

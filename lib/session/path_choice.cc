@@ -76,6 +76,15 @@ void PathChoice::Complete(const TransferChoice& choice, uint64_t bytes, uint64_t
   advisor.Observe(sample, now_ns);
 }
 
+void PathChoice::OnRail(uint32_t rail, bool up, int64_t now_ns) {
+  if (peer_ >= kRefused) return;
+  if (up) {
+    context_->advisor().RestoreRail(peer_, rail);
+  } else {
+    context_->advisor().LoseRail(peer_, rail, now_ns);
+  }
+}
+
 void PathChoice::Leave() {
   if (peer_ < kRefused) context_->advisor().RemovePeer(peer_);
   peer_ = kRefused;

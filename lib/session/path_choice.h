@@ -54,6 +54,8 @@ class PathChoice {
   void Complete(const TransferChoice& choice, uint64_t bytes, uint64_t retransmits, int64_t now_ns);
   // It failed or was cancelled: no sample. A probe's is not waited for for ever.
   void Abandon(uint64_t bytes) { sampler_.Abandon(bytes); }
+  // A rail was lost, or is back.
+  void OnRail(uint32_t rail, bool up, int64_t now_ns);
   // The session ends: whatever it still sends goes by bulk.
   void Leave();
 

@@ -10,7 +10,16 @@
 #include "lib/session/session_impl.h"
 
 namespace mcp::internal {
-Rail::Rail(SessionImpl& session, uint16_t index, Lane& lane) : session_(session), lane_(lane), index_(index) {}
+namespace {
+
+int64_t ProbeAfterNsMin(const TransportInfo& info) {
+  return info.tail_probe_ns > 0 ? std::min(info.tail_probe_ns, kProbeAfterNs) : kProbeAfterNs;
+}
+
+}  // namespace
+
+Rail::Rail(SessionImpl& session, uint16_t index, Lane& lane)
+    : session_(session), lane_(lane), index_(index), probe_after_ns_min_(ProbeAfterNsMin(lane.transport().info())) {}
 
 absl::Status Rail::ConnectOnLane(absl::string_view address, absl::Span<const std::byte> hello, int64_t deadline_ns) {
   absl::StatusOr<ConnectionId> connection = lane_.transport().Connect(address, index_, hello, this, deadline_ns);
@@ -161,8 +170,10 @@ int64_t Rail::OnTick() {
   if (silent_ns_ >= patience / 4 && now - last_ping_ns_ >= patience / 4 && PostAck(kFlagReplyWanted, 0, true)) {
     last_ping_ns_ = now;
   }
-  if (!sent_.empty() && now - std::max(last_progress_ns_, probe_sent_ns_) >= kProbeAfterNs) Probe();
-  if (!sent_.empty()) next = std::min(next, now + kProbeAfterNs);
+  if (!sent_.empty()) {
+    if (now - std::max(last_progress_ns_, probe_sent_ns_) >= ProbeAfterNs()) Probe();
+    next = std::min(next, now + ProbeAfterNs());
+  }
   return std::min(next, now + patience - silent_ns_);
 }
 
@@ -201,9 +212,18 @@ PathStatistics Rail::AskPathOnLane() {
   return path;
 }
 
-// Unlike an acknowledgement it does not overtake: when it arrives, what was posted before it has arrived or is lost.
+int64_t Rail::ProbeAfterNs() const {
+  constexpr uint32_t kDoublingsMax = 16;
+  const uint32_t in_row = last_progress_ns_ > probe_sent_ns_ ? 0 : std::min(probes_, kDoublingsMax);
+  return std::min(probe_after_ns_min_ << in_row, kProbeAfterNs);
+}
+
+// Unlike an acknowledgement it does not overtake: when it arrives, what was posted before it has arrived or is lost. To
+// a device that finds a loss by what comes behind it, the probe is that; so is the peer's answer, to the peer's device.
 void Rail::Probe() {
-  if (PostAck(kFlagProbe, 0, false)) probe_sent_ns_ = lane_.now_ns();
+  if (!PostAck(kFlagProbe, 0, false)) return;
+  probes_ = last_progress_ns_ > probe_sent_ns_ ? 1 : probes_ + 1;
+  probe_sent_ns_ = lane_.now_ns();
 }
 
 namespace {

@@ -42,7 +42,8 @@ inline constexpr uint64_t kTileBytesMax = uint64_t{1} << 20;
 
 // Frames that may be unacknowledged on one rail; far under half the sequence space.
 inline constexpr uint32_t kFramesInFlightMax = 8192;
-// Frames without acknowledgement for this long make the rail ask what became of them.
+// Frames without acknowledgement for this long make the rail ask what became of them; sooner at first, and then less
+// and less often, where the transport wants that.
 inline constexpr int64_t kProbeAfterNs = 200'000'000;
 // Deadlines are looked at this often, so an operation may overstay its own by as much.
 inline constexpr int64_t kDeadlineTickNs = 5'000'000;
@@ -227,6 +228,7 @@ class Rail {
   void ExpireOperations();
   void MeasureSilence();
   void OnSilence();
+  int64_t ProbeAfterNs() const;
   void Probe();
   uint64_t MemoryBytes() const;
 
@@ -294,6 +296,8 @@ class Rail {
   uint32_t damaged_headers_ = 0;   // in a row
   uint32_t damaged_payloads_ = 0;  // in a row
   int64_t probe_sent_ns_ = 0;
+  const int64_t probe_after_ns_min_;
+  uint32_t probes_ = 0;  // since there was progress
   int64_t path_asked_ns_ = 0;
   std::optional<uint64_t> retransmits_before_;
 

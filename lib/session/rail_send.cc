@@ -179,7 +179,7 @@ bool Rail::PostBatch(uint64_t* budget) {
   if (next_sequence_ != first_sequence) {
     unacknowledged_ = 0;
     ack_waited_ = false;
-    lane_.TickByOnLane(lane_.now_ns() + kProbeAfterNs);
+    lane_.TickByOnLane(lane_.now_ns() + probe_after_ns_min_);
   }
   *budget -= std::min(*budget, bytes);
   return taken == count;

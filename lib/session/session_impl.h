@@ -130,6 +130,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   bool LostAllWith(uint16_t rail) const;
   void OnRailLost(const Rail& rail, const absl::Status& why);
   void OnRailBack(const Rail& rail, int64_t away_ns);
+  // The context layer's to know, on the home lane.
+  void TellChoiceOfRail(uint16_t rail);
   void OnPeerLeaves() { peer_left_.store(true, std::memory_order_release); }
   bool OnPut(Rail& rail, const Frame& frame, const std::byte* payload);
   bool OnHedged(Rail& rail, const Frame& frame, const std::byte* payload);
@@ -257,8 +259,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void StartMatched(Operation* operation);
   void StartStream(const Part& whole);
   Rail* RailWithRoom(const Stream& stream);
+  uint32_t PieceOf(const Stream& stream, const Rail& rail) const;
   void PumpStream(Stream* stream);
-  void OnChunkDone(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes);
+  void OnPieceDone(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes);
   void StopStream(Stream* stream, absl::StatusCode code);
   // The chunks that are on its rails are these' to cancel.
   void StopStreamOf(OperationId id);
@@ -335,6 +338,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   GrantTable granting_;
   PathChoice choice_;
   std::vector<Stream*> streams_;
+  std::array<RailPace, kRailsMax> paces_;
   uint64_t credit_spent_ = 0;     // cost of the messages sent
   uint64_t credit_returned_ = 0;  // what the peer says it has matched of that
   uint64_t next_hedge_ = 0;

@@ -218,8 +218,8 @@ bool SessionImpl::TakeNotice(Submission& submission) {
     case Submission::Kind::kLandingChunk:
       if (landing->key == submission.key) session.TakeLanded(rail, landing, submission.offset, submission.length);
       return true;
-    case Submission::Kind::kChunkDone:
-      session.OnChunkDone(rail, submission.transfer, submission.offset, submission.length);
+    case Submission::Kind::kPieceDone:
+      session.OnPieceDone(rail, submission.transfer, submission.offset, submission.length);
       return true;
     case Submission::Kind::kTransferDone:
       session.FinishTransfer(session.home(), submission.transfer);

@@ -48,11 +48,20 @@ bool SessionImpl::LostAllWith(uint16_t rail) const {
 
 void SessionImpl::OnRailLost(const Rail& rail, const absl::Status& why) {
   losses_.fetch_add(1, std::memory_order_relaxed);
+  TellChoiceOfRail(rail.index());
   host_.logger().Log(LogLevel::kWarning, Error(why.code(), rail, why.message()).message(), "; lost, ",
                      connects() ? "connecting it again" : "waiting for the peer to connect it again");
 }
 
+// What the rail is by then: the news of its loss may come when it is back.
+void SessionImpl::TellChoiceOfRail(uint16_t index) {
+  home_lane_.Run([self = shared_from_this(), index] {
+    self->choice_.OnRail(index, self->rails_[index]->up(), self->home_lane_.clock().NowNs());
+  });
+}
+
 void SessionImpl::OnRailBack(const Rail& rail, int64_t away_ns) {
+  TellChoiceOfRail(rail.index());
   host_.logger().Log(LogLevel::kInfo, "session with ", peer_, ": rail ", rail.index(), ": back after ",
                      away_ns / kNsPerUs, " us, as generation ", rail.generation());
   const std::lock_guard<std::mutex> lock(mutex_);

@@ -140,11 +140,11 @@ void SessionImpl::FinishPart(Rail& rail, Transfer* transfer, uint64_t offset, ui
                              const absl::Status& status) {
   if (!status.ok()) transfer->Fail(status.code());
   const bool streamed = transfer->stream != nullptr;
-  if (streamed && home_lane_.OnThisLane()) return OnChunkDone(rail, transfer, offset, bytes);
+  if (streamed && home_lane_.OnThisLane()) return OnPieceDone(rail, transfer, offset, bytes);
   if (!streamed && transfer->bytes_left.fetch_sub(bytes, std::memory_order_acq_rel) != bytes) return;
   if (!streamed && (!transfer->choice.made() || home_lane_.OnThisLane())) return FinishTransfer(rail, transfer);
   Submission notice;
-  notice.kind = streamed ? Submission::Kind::kChunkDone : Submission::Kind::kTransferDone;
+  notice.kind = streamed ? Submission::Kind::kPieceDone : Submission::Kind::kTransferDone;
   notice.rail = &rail;
   notice.transfer = transfer;
   notice.offset = offset;

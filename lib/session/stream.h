@@ -1,8 +1,9 @@
 // A message that streams: its chunks go to whichever rail has room, a few at a time, so that a slow rail holds up its
 // own share only and other work finds its way between them.
 //
-// Which chunks are still to be sent is the protocol's machine to know (lib/protocol/sender.h); rails report each chunk
-// when the peer has verified it. Belongs to the session's home lane.
+// Which chunks are still to be sent is the protocol's machine to know (lib/protocol/sender.h). Neighbours leave
+// together as one piece of the size that suits the rail (rail_pace.h), which reports it when the peer has verified it.
+// Belongs to the session's home lane.
 #ifndef MCP_LIB_SESSION_STREAM_H_
 #define MCP_LIB_SESSION_STREAM_H_
 
@@ -13,16 +14,14 @@
 #include "lib/memory/remote_window.h"
 #include "lib/protocol/sender.h"
 #include "lib/session/operation.h"
+#include "lib/session/rail_pace.h"
 #include "lib/wire/hello.h"
 
 namespace mcp::internal {
 
-// Of a stream's chunks on one rail: what the path holds at 100 Gb/s for 80 us. More would be dealt out beforehand, and
-// leave nothing to decide by what the rails have done.
-inline constexpr uint32_t kStreamChunkBytes = 256 << 10;
-inline constexpr uint32_t kStreamChunksPerRail = 4;
+inline constexpr uint32_t kStreamChunkBytes = RailPace::kUnitBytes;
 // Shorter messages are not worth a decision: they go whole, by one rail.
-inline constexpr uint64_t kStreamBytesMin = 2 * kStreamChunkBytes;
+inline constexpr uint64_t kStreamBytesMin = 512 << 10;
 inline constexpr uint64_t kStreamBytesMax = uint64_t{kStreamChunkBytes} * kChunksMax;
 
 struct Stream {
@@ -34,8 +33,10 @@ struct Stream {
   RemoteWindow window;
   int64_t deadline_ns = 0;
   uint64_t bytes_unsent = 0;
-  std::array<uint32_t, kRailsMax> in_flight{};  // chunks
-  uint32_t first_rail = 0;                      // streams begin on the rails in turn
+  // One rail holds no more of it, however fast it was the last time.
+  uint64_t held_bytes_max = 0;
+  std::array<uint64_t, kRailsMax> bytes_held{};  // by each rail
+  uint32_t first_rail = 0;                       // streams begin on the rails in turn
   bool pumping = false;
 };
 

@@ -48,6 +48,9 @@ struct TransportInfo {
   uint64_t write_bytes_max = 0;    // payload of one write
   // From this size on, payload is better sent as a write than inside a message.
   uint32_t eager_bytes_max = 0;
+  // A loss is found by what comes behind it, or else only by a long time-out: where this is not 0, and nothing has been
+  // acknowledged for so long, the user of a connection should post something small.
+  int64_t tail_probe_ns = 0;
 };
 
 // Index of a live connection within one Transport. Reused after kClosed.

@@ -163,6 +163,33 @@ TEST_F(SessionRecovery, WorkGoesOnWhileOneOfTwoIsAway) {
   for (const auto index : lost) EXPECT_TRUE(ops_.status(index).ok()) << ops_.status(index);
 }
 
+// The context layer hears of the loss and of the return before any transfer could tell.
+TEST_F(SessionRecovery, ALostRailIsAReasonToDecideAnew) {
+  Open(Away(1), 2);
+  ASSERT_FALSE(HasFatalFailure());
+  const auto decided_for_it = [&] {
+    const auto decisions = client_engine_->Decisions();
+    EXPECT_TRUE(decisions.ok());
+    return std::any_of(decisions->begin(), decisions->end(),
+                       [](const std::string& line) { return absl::StrContains(line, "quarantine"); });
+  };
+  near_->Fill(kLarge, kLarge, 9);
+  const auto message = [&] {
+    const auto send = ops_.Send(ends_.client, 1, near_->Part(kLarge, kLarge));
+    const auto receive = ops_.Receive(ends_.server, 1, far_->Part(kLarge, kLarge));
+    EXPECT_TRUE(Finish(send) && Finish(receive));
+  };
+  for (int i = 0; i < 50; ++i) message();
+  EXPECT_FALSE(decided_for_it());
+  LoseRail();
+  if (!LogHas("lost")) return;
+  EXPECT_TRUE(Drive(decided_for_it));
+  world_->ledger()->Stop();
+  ASSERT_TRUE(FinishAll());
+  EXPECT_TRUE(Drive([&] { return Reconnections() == 1; }));
+  message();
+}
+
 TEST_F(SessionRecovery, OperationsAreAcceptedWhileAllAreAway) {
   Open(Away(), 1);
   ASSERT_FALSE(HasFatalFailure());

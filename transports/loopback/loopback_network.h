@@ -32,6 +32,7 @@ struct LoopbackOptions {
   uint32_t message_bytes_max = 64 << 10;
   uint64_t write_bytes_max = uint64_t{1} << 30;
   uint32_t eager_bytes_max = 8 << 10;
+  int64_t tail_probe_ns = 0;  // what TransportInfo asks for
   // Work requests on their way, for each direction of a connection; a power of two. More is back-pressure.
   uint32_t queue_depth = 128;
   uint32_t connections_max = 4096;  // of one transport

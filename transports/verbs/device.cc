@@ -20,6 +20,8 @@ constexpr uint64_t kWriteBytesMax = uint64_t{256} << 20;
 // Safety net behind the credit: a peer without receive buffers is asked again after 1.28 ms, so often.
 constexpr uint8_t kRnrTimer = 14;
 constexpr uint8_t kRnrRetryCount = 6;
+// A few round trips of a slow path, and a small part of the time-out (VerbsConfig) that finds a loss otherwise.
+constexpr int64_t kTailProbeNs = 5'000'000;
 constexpr int kReadsMax = 16;
 constexpr size_t kConnectionsMax = 65536;
 
@@ -54,6 +56,7 @@ VerbsTransport::VerbsTransport(std::shared_ptr<VerbsNetworkImpl> network, Clock*
   info_.message_bytes_max = kVerbsMessageBytesMax;
   info_.eager_bytes_max = kVerbsEagerBytesMax;
   info_.write_bytes_max = std::min(kWriteBytesMax, message_max * kWritePiecesMax);
+  info_.tail_probe_ns = kTailProbeNs;
   network_->AddLane(this);
 }
 
