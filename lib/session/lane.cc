@@ -194,8 +194,8 @@ void Lane::Tick() {
 void Lane::WaitOnLane(int64_t deadline_ns) {
   MCP_ASSERT(OnThisLane());
   if (FlushDirty(true) != 0) return;
-  if (!settling_.empty() || !ended_.empty() || !ended_receives_.empty())
-    return;  // a matter of another lane's round, or of our next
+  // A matter of another lane's round, or of our next.
+  if (!settling_.empty() || !ended_.empty() || !ended_receives_.empty()) return;
   sleeping_.store(true, std::memory_order_seq_cst);
   if (submissions_.EmptyApprox() && !has_functions_.load(std::memory_order_seq_cst)) {
     transport_->Wait(std::min(deadline_ns, next_tick_ns_));
