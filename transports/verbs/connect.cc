@@ -196,6 +196,10 @@ absl::Status VerbsTransport::OnResponse(VerbsConnection& connection, const Conne
 }
 
 absl::Status VerbsTransport::OnRejected(VerbsConnection& connection, const ConnectionEvent& event) {
+  if (connection.state == State::kAccepting) {
+    return absl::UnavailableError(
+        absl::StrCat("verbs: ", connection.remote_address, " gave up before it was connected, reason ", event.status));
+  }
   const absl::StatusOr<RejectData> data = DecodeReject(event.private_data());
   const bool is_peer = connection.paths[connection.path].target.SameHost(connection.peer);
   if (event.status == kRejectedByConsumer && data.ok() && data->nonce == connection.nonce) {

@@ -52,8 +52,8 @@ class VerbsGrant : public DeviceMemory::Grant {
 
 class VerbsMemory final : public DeviceMemory {
  public:
-  // How regions are registered: so that peers may be let into them, so that windows may, or for a window's stead an
-  // export may (kPrivate).
+  // What regions are registered for: peers that are told their keys, memory windows that are bound to them, or this
+  // side's use alone.
   enum class Regions : uint8_t { kShared, kBindable, kPrivate };
   // The domains outlive this, and this outlives its grants and registrations.
   VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains, Regions kind = Regions::kShared);
