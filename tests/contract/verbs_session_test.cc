@@ -1,5 +1,6 @@
 // Sessions over devices that fail: a request that ends in an error in the middle of transfers, one of two devices that
 // goes. What a path may be blamed for is mended and nobody notices; what is no path's fault ends the session.
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,12 @@ class VerbsSession : public SessionContract {
     near_ = &NewMemory(client_engine(), 4 * kLarge);
     far_ = &NewMemory(server_engine(), 4 * kLarge);
     remote_ = Export(*far_);
+  }
+
+  SessionOptions Options() override {
+    SessionOptions options = SessionContract::Options();
+    options.recovery_timeout = std::chrono::seconds(5);  // this is about what is mended, not about how soon
+    return options;
   }
 
   // A put, a get, and a message each way, all at once; `seed` tells their bytes from those before.
