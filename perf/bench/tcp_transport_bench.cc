@@ -221,6 +221,7 @@ class Lane {
         return;
       case Event::Kind::kSent:
       case Event::Kind::kDone:
+      case Event::Kind::kWindowClosed:
         return;
       case Event::Kind::kClosed:
         closed_ = true;

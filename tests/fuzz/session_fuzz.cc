@@ -61,6 +61,20 @@ class Script {
   size_t position_ = 0;
 };
 
+// Stands still but while something waits for the other side, which then says nothing: the peer's timeout ends that.
+class FuzzClock final : public Clock {
+ public:
+  int64_t NowNs() override { return now_ns_ += step_ns_; }
+  void Advance(int64_t delta_ns) { now_ns_ += delta_ns; }
+  void MoveByReading(bool moves) { step_ns_ = moves ? kStepNs : 0; }
+
+ private:
+  static constexpr int64_t kStepNs = 5 * kMillisecondNs;
+
+  int64_t now_ns_ = 0;
+  int64_t step_ns_ = 0;
+};
+
 class FuzzProvider final : public TransportProvider {
  public:
   explicit FuzzProvider(std::shared_ptr<LoopbackNetwork> network) : network_(std::move(network)) {}
@@ -77,7 +91,8 @@ class FuzzProvider final : public TransportProvider {
 // The honest side: an engine driven by this thread, exported memory between canaries, and operations under count.
 class Honest {
  public:
-  Honest(Clock* clock, TransportProvider* provider) : logger_(LogLevel::kError, [](LogLevel, absl::string_view) {}) {
+  Honest(FuzzClock* clock, TransportProvider* provider)
+      : clock_(clock), logger_(LogLevel::kError, [](LogLevel, absl::string_view) {}) {
     memory_.resize(kExportedBytes + 2 * kCanaryBytes, kCanary);
     EngineOptions options;
     options.lanes = 0;
@@ -145,8 +160,9 @@ class Honest {
         if (last_ != 0) (void)session_.Cancel(last_);
         return;
       case 6:
+        clock_->MoveByReading(true);
         exported_.Revoke();
-        return;
+        return clock_->MoveByReading(false);
       case 7:
         return Export();
       default:
@@ -193,6 +209,7 @@ class Honest {
     last_ = *started;
   }
 
+  FuzzClock* const clock_;
   Logger logger_;
   std::vector<std::byte> memory_;
   std::unique_ptr<Engine> engine_;
@@ -380,7 +397,7 @@ class Peer {
 };
 
 void RunScript(Script script) {
-  ManualClock clock;
+  FuzzClock clock;
   const auto network = LoopbackNetwork::Create();
   FuzzProvider provider(network);
   Peer peer(network.get(), &clock);

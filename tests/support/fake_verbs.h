@@ -50,7 +50,7 @@ class FakeFabric {
     uint64_t receives_missing = 0;  // messages that found no buffer
     uint64_t access_errors = 0;     // remote memory refused
     uint64_t notifications = 0;
-    uint64_t failures = 0;          // that were asked for by FailNext
+    uint64_t failures = 0;  // that were asked for by FailNext
     uint64_t windows_made = 0;
     uint64_t binds = 0;         // of memory; unbinding is not counted
     uint64_t regions_lost = 0;  // deregistered under a window that was bound to them
