@@ -34,8 +34,6 @@ Lane* Lane::Current() { return current_lane; }
 
 const void* Lane::ThisThread() { return &current_lane; }
 
-uint32_t Lane::CurrentShard() { return current_lane == nullptr ? 0 : current_lane->shard(); }
-
 Lane::Binding::Binding(Lane& lane) : previous_(std::exchange(current_lane, &lane)) {}
 
 Lane::Binding::~Binding() { current_lane = previous_; }

@@ -92,9 +92,6 @@ class Lane {
   static Lane* Current();
   // This thread alone drives the lane, from now on: what it starts between rounds needs no queue.
   void AdoptDriver() { driver_.store(ThisThread(), std::memory_order_relaxed); }
-  // 0 off lanes: what RegionImpl counts by.
-  static uint32_t CurrentShard();
-
   // Takes the submission, or leaves it untouched and returns false when the queue is full.
   bool Submit(Submission&& submission);
   // Never refuses: lanes hand work to each other with it, spilling to Run when the queue is full.

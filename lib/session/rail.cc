@@ -137,7 +137,8 @@ absl::StatusOr<RemoteWindow> Rail::LetIn(Landing* landing, absl::Span<std::byte>
   PeerWindows* const windows = lane_.transport().windows();
   if (windows == nullptr || range.empty()) return landing->region->WindowAt(range.data());
   const absl::StatusOr<PeerWindows::Opened> opened =
-      windows->Open(connection_, *landing->region->registration(), range, landing);
+      windows->Open(state_ == State::kUp ? std::optional(connection_) : std::nullopt, *landing->region->registration(),
+                    range, landing);
   if (!opened.ok()) {
     lane_.regions().Invalidate(std::exchange(landing->key, 0));
     return opened.status();
@@ -221,6 +222,8 @@ int64_t Rail::ProbeAfterNs() const {
 // Unlike an acknowledgement it does not overtake: when it arrives, what was posted before it has arrived or is lost. To
 // a device that finds a loss by what comes behind it, the probe is that; so is the peer's answer, to the peer's device.
 void Rail::Probe() {
+  // It would overtake what waits to be sent again, and the peer would ask for all of that once more.
+  if (replays_ > 0) return;
   if (!PostAck(kFlagProbe, 0, false)) return;
   probes_ = last_progress_ns_ > probe_sent_ns_ ? 1 : probes_ + 1;
   probe_sent_ns_ = lane_.now_ns();

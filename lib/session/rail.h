@@ -286,6 +286,7 @@ class Rail {
   bool gap_reported_ = false;
   bool reply_wanted_ = false;
   uint32_t resend_wanted_ = 0;  // of damaged_: how many have been reported
+  int64_t resend_asked_ns_ = 0;
 
   // Liveness.
   int64_t last_heard_ns_ = 0;

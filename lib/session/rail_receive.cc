@@ -75,7 +75,8 @@ void Rail::OnAckFrame(const Frame& frame) {
   }
   if ((frame.flags & kFlagProbe) != 0) {
     gap_reported_ = false;
-    resend_wanted_ = 0;
+    // What was asked for just now may be on its way.
+    if (lane_.now_ns() - resend_asked_ns_ >= kProbeAfterNs) resend_wanted_ = 0;
     if (SequenceBefore(expected_, frame.sequence)) {
       ReportGap();
     } else {

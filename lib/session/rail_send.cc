@@ -219,6 +219,7 @@ void Rail::QueueFence() {
 void Rail::SendAckIfDue(bool about_to_block) {
   while (resend_wanted_ < damaged_count_) {
     if (!PostAck(kFlagResend, damaged_[resend_wanted_], true)) return;
+    resend_asked_ns_ = lane_.now_ns();
     ++resend_wanted_;
   }
   if (go_back_wanted_) {

@@ -184,6 +184,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   int64_t DeadlineOf(std::chrono::milliseconds timeout) const;
   absl::StatusOr<OperationId> OneSided(Submission::Kind kind, Local local, const Remote& remote,
                                        Completion&& completion, OperationOptions options);
+  uint32_t ShardHere() const;
   static Submission MakeSubmission(Submission::Kind kind, Rail& rail, const Work& work, Completion&& completion);
   absl::StatusOr<OperationId> Submit(Submission& submission);
   static Operation* NewOperation(Rail& rail, FrameType type, const Work& work, Completion&& completion);

@@ -122,13 +122,22 @@ Operation* SessionImpl::NewOperation(Rail& rail, FrameType type, const Work& wor
   return operation;
 }
 
+// What this thread counts references by: its lane's where that is one of this engine's, not of another's whose
+// completion runs here.
+uint32_t SessionImpl::ShardHere() const {
+  const Lane* const lane = Lane::Current();
+  const bool ours = lane != nullptr && lane->index() < lane_count_ && &host_.lane(lane->index()) == lane;
+  return ours ? lane->shard() : 0;
+}
+
 // By the queue of the rail's lane; when that is full nothing was accepted.
 absl::StatusOr<OperationId> SessionImpl::Submit(Submission& submission) {
   const OperationId id = submission.id;
   RegionImpl* const region = submission.region;
-  region->Reference(Lane::CurrentShard());
+  const uint32_t shard = ShardHere();
+  region->Reference(shard);
   if (submission.rail->lane().Submit(std::move(submission))) return id;
-  region->Unreference(Lane::CurrentShard());
+  region->Unreference(shard);
   GivePlaceBack(id);
   return TooMuchInFlight();
 }

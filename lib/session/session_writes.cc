@@ -153,7 +153,7 @@ void SessionImpl::FinishPart(Rail& rail, Transfer* transfer, uint64_t offset, ui
 }
 
 void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
-  Lane& lane = *Lane::Current();
+  Lane& lane = rail.lane();
   if (transfer->region != nullptr) transfer->region->Unreference(lane.shard());
   if (transfer->source_slot != Operation::kNoSlot) {
     lane.regions().Unpin(transfer->source_slot);
@@ -180,6 +180,8 @@ void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
                       : absl::Status(static_cast<absl::StatusCode>(failed), "part of the transfer was not sent");
   }
   Lane::Ended ended{&rail, std::move(completion), std::move(outcome), failed == 0 ? length : 0, 0, id};
+  // It may have failed inside the call that started it.
+  if (failed != 0) return lane.CompleteLaterOnLane(std::move(ended));
   Complete(ended);
 }
 

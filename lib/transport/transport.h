@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -163,9 +164,9 @@ class PeerWindows {
     uint64_t name = 0;  // never 0, never given twice
     RemoteWindow window;
   };
-  // Lets peers write `range` of `region`, from before whatever is posted on the connection next. Whether that is open
-  // or not, the window outlives it.
-  virtual absl::StatusOr<Opened> Open(ConnectionId connection, const DeviceMemory::Grant& region,
+  // Lets peers write `range` of `region`, from before whatever is posted on the connection next; none: at once, where
+  // there is none at the moment. The window outlives the connection.
+  virtual absl::StatusOr<Opened> Open(std::optional<ConnectionId> connection, const DeviceMemory::Grant& region,
                                       absl::Span<std::byte> range, void* context) = 0;
   // True: closed, no device lets anyone in any more, and no event follows. False: kWindowClosed will say so. Asking
   // again is allowed, also for what is closed.

@@ -29,7 +29,7 @@ VerbsTransport::OperationWindow* VerbsTransport::WindowOf(uint64_t name) {
   return place < windows_.size() && windows_[place].name == name ? &windows_[place] : nullptr;
 }
 
-absl::StatusOr<PeerWindows::Opened> VerbsTransport::Open(ConnectionId id, const DeviceMemory::Grant& region,
+absl::StatusOr<PeerWindows::Opened> VerbsTransport::Open(std::optional<ConnectionId> id, const DeviceMemory::Grant& region,
                                                          absl::Span<std::byte> range, void* context) {
   if (free_windows_.empty()) {
     if (windows_.size() == kWindowsMax) {
@@ -42,11 +42,11 @@ absl::StatusOr<PeerWindows::Opened> VerbsTransport::Open(ConnectionId id, const 
   const uint32_t place = free_windows_.front();
   OperationWindow& window = windows_[place];
   Opened opened;
-  VerbsConnection* const connection = Find(id);
+  VerbsConnection* const connection = id.has_value() ? Find(*id) : nullptr;
   if (connection != nullptr && network_->binds_windows()) {
     window.memory = static_cast<const VerbsGrant&>(region).region(0);
     if (Bind(*connection, window, range)) {
-      window.bound_by = id;
+      window.bound_by = *id;
       window.generation = connection->generation;
       opened.window.address = reinterpret_cast<uint64_t>(range.data());
       opened.window.rkeys[0] = window.window->rkey;
