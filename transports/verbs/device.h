@@ -147,8 +147,8 @@ class VerbsTransport final : public Transport, private PeerWindows {
   void PayCredit();
 
   // windows.cc
-  absl::StatusOr<Opened> Open(std::optional<ConnectionId> id, const DeviceMemory::Grant& region, absl::Span<std::byte> range,
-                              void* context) override;
+  absl::StatusOr<Opened> Open(std::optional<ConnectionId> id, const DeviceMemory::Grant& region,
+                              absl::Span<std::byte> range, void* context) override;
   bool Close(uint64_t name) override;
   OperationWindow* WindowOf(uint64_t name);
   bool Bind(VerbsConnection& connection, OperationWindow& window, absl::Span<std::byte> range);

@@ -29,8 +29,9 @@ VerbsTransport::OperationWindow* VerbsTransport::WindowOf(uint64_t name) {
   return place < windows_.size() && windows_[place].name == name ? &windows_[place] : nullptr;
 }
 
-absl::StatusOr<PeerWindows::Opened> VerbsTransport::Open(std::optional<ConnectionId> id, const DeviceMemory::Grant& region,
-                                                         absl::Span<std::byte> range, void* context) {
+absl::StatusOr<PeerWindows::Opened> VerbsTransport::Open(std::optional<ConnectionId> id,
+                                                         const DeviceMemory::Grant& region, absl::Span<std::byte> range,
+                                                         void* context) {
   if (free_windows_.empty()) {
     if (windows_.size() == kWindowsMax) {
       return absl::ResourceExhaustedError(absl::StrCat("verbs: ", kWindowsMax, " operations with windows on one lane"));
