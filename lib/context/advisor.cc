@@ -16,8 +16,9 @@ constexpr uint32_t kDecideEvery = 32;         // samples of a size class, when n
 constexpr uint32_t kTickEvery = 32;           // transfers
 constexpr uint16_t kDecideAfterProbe = 2;     // what it found may be worth a second look
 constexpr uint32_t kUnsettledTransfers = 40;  // after a change, decisions follow every sample
-constexpr uint32_t kProbeLostAfter = 512;     // transfers: its sample is not waited for any longer
-constexpr float kDoubtOfNeighbours = 1.0f;    // variance of log2 of the cost, after a change on the same rail
+constexpr int64_t kUntilRestored = std::numeric_limits<int64_t>::max();  // the end of a quarantine without one
+constexpr uint32_t kProbeLostAfter = 512;   // transfers: its sample is not waited for any longer
+constexpr float kDoubtOfNeighbours = 1.0f;  // variance of log2 of the cost, after a change on the same rail
 // By how much log2 of an unused alternative's cost may have wandered: variance a transfer. The least, and what is added
 // for each change that was seen a transfer (a fourfold change has a variance of 4).
 constexpr float kDriftMin = 1.0f / 16000;
@@ -273,7 +274,7 @@ void Advisor::LoseRail(uint32_t peer_index, uint32_t rail, int64_t now_ns) {
   Peer& peer = *peers_[peer_index];
   const auto bit = static_cast<uint16_t>(1u << rail);
   peer.quarantined |= bit;
-  peer.quarantine_until_ns[rail] = std::numeric_limits<int64_t>::max();
+  peer.quarantine_until_ns[rail] = kUntilRestored;
   Unsettle(peer, bit, -1);
   DecideAll(peer_index, bit, Cause::kQuarantine, now_ns);
 }
@@ -295,7 +296,7 @@ void Advisor::ObserveFailure(const Sample& sample, int64_t now_ns) {
   peer.estimators[sample.alternative].AddFailure();
   const uint16_t rails = peer.alternatives[sample.alternative].rails;
   for (uint32_t rail = 0; rail < kRails; ++rail) {
-    if ((rails >> rail & 1) == 0) continue;
+    if ((rails >> rail & 1) == 0 || peer.quarantine_until_ns[rail] == kUntilRestored) continue;
     int64_t& length = peer.quarantine_ns[rail];
     length = length == 0 ? options_.quarantine_ns_min : std::min(2 * length, options_.quarantine_ns_max);
     peer.quarantine_until_ns[rail] = now_ns + length;

@@ -170,15 +170,10 @@ TEST_F(VerbsOnFake, WhatIsLostOfAHandshakeIsAskedForAgain) {
 
 // The acceptor has answered, and hears no.
 TEST_F(VerbsOnFake, APeerThatTurnsAwayBeforeItIsConnectedClosesTheConnection) {
-  const auto id = a()->transport()->Connect(address_, 0, AsBytes("hello"), nullptr, clock_.NowNs() + kPatienceNs);
-  ASSERT_TRUE(id.ok()) << id.status();
-  ASSERT_TRUE(Drive([&] { return !b()->pending.empty(); }));
-  const auto accepted = b()->transport()->Accept(std::move(b()->pending.front()), AsBytes("welcome"), nullptr);
-  b()->pending.pop_front();
-  ASSERT_TRUE(accepted.ok()) << accepted.status();
-  a()->transport()->Close(*id, absl::CancelledError("enough"));
-  ASSERT_TRUE(Drive([&] { return b()->closed.count(*accepted) > 0; }));
-  EXPECT_EQ(b()->closed[*accepted].code(), absl::StatusCode::kUnavailable) << b()->closed[*accepted];
+  ASSERT_NO_FATAL_FAILURE(ConnectUntilAccepted());
+  a()->transport()->Close(mine_, absl::CancelledError("enough"));
+  ASSERT_TRUE(Drive([&] { return b()->closed.count(theirs_) > 0; }));
+  EXPECT_EQ(b()->closed[theirs_].code(), absl::StatusCode::kUnavailable) << b()->closed[theirs_];
 }
 
 // Puts and gets that the peer's CPU has no part in.
