@@ -88,6 +88,13 @@ struct EngineOptions {
 struct RegionOptions {
   // Pins the pages (mlock). Transports that need pinned memory pin it themselves.
   bool pin = false;
+  // Of Register: the memory at `data` is that of this dma-buf, from the offset on, and RDMA devices are to reach it by
+  // the dma-buf, as with memory of other devices, whose pages the kernel does not pin for them. The caller has mapped
+  // it at `data`, where small messages and checksums are read. The descriptor may be closed once Register has returned.
+  // -1: ordinary memory. kFailedPrecondition: a device, its driver or the kernel has no part in dma-bufs; where the
+  // memory's driver has peer memory (nvidia-peermem), such devices take it as ordinary memory.
+  int dmabuf_fd = -1;
+  uint64_t dmabuf_offset = 0;  // bytes
 };
 
 class MCP_EXPORT Listener {

@@ -114,7 +114,7 @@ class EngineImpl final : public SessionHost, public RegionImpl::Owner {
   std::shared_ptr<SessionImpl> NewSession(const SessionOptions& options, uint64_t token, std::string peer);
   uint64_t NewToken();
   RegionImpl* NewRegion();
-  absl::StatusOr<Region> OpenRegion(RegionImpl* region, std::byte* data, uint64_t size,
+  absl::StatusOr<Region> OpenRegion(RegionImpl* region, const DeviceRange& memory,
                                     absl::AnyInvocable<void() &&> release);
   SessionStatistics TotalStatistics() const;
 

@@ -209,6 +209,7 @@ void VerbsTransport::SayWelcome(VerbsConnection& connection) {
   connection.credit = kCreditsPerConnection;
   if (!PostOwn(connection, MessageType::kWelcome, connection.hello)) return;
   connection.hello = {};
+  BindLostWindows(connection);
 }
 
 }  // namespace mcp::internal

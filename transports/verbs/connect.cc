@@ -239,6 +239,7 @@ void VerbsTransport::OnWelcome(VerbsConnection& connection, const std::byte* byt
   --handshakes_;
   connection.credit = kCreditsPerConnection;
   connection.hello = {};
+  BindLostWindows(connection);
   Event* event = NextEvent(Event::Kind::kConnected, connection);
   event->data = bytes;
   event->data_bytes = count;

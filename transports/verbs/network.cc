@@ -89,7 +89,8 @@ absl::StatusOr<std::shared_ptr<VerbsNetworkImpl>> VerbsNetworkImpl::Create(const
     domains.push_back(device->domain);
   }
   const VerbsMemory::Regions regions = network->ChooseProtection();
-  network->memory_ = std::make_unique<VerbsMemory>(*network->calls_, std::move(domains), regions);
+  network->memory_ = std::make_unique<VerbsMemory>(*network->calls_, std::move(domains), regions,
+                                                   [unowned = network.get()] { unowned->Announce(); });
   MCP_ASSIGN_OR_RETURN(network->waiting_room_, network->calls_->CreateEventChannel());
   return network;
 }
