@@ -182,6 +182,17 @@ TEST_F(VerbsOnFake, APeerThatTurnsAwayBeforeItIsConnectedClosesTheConnection) {
   EXPECT_EQ(b()->closed[theirs_].code(), absl::StatusCode::kUnavailable) << b()->closed[theirs_];
 }
 
+TEST_F(VerbsOnFake, AnAddressOfNoDeviceIsNoneToListenAt) {
+  const auto bound = b()->transport()->Listen("127.9.9.9:0");
+  EXPECT_EQ(bound.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(absl::StrContains(bound.status().message(), "fake0/1 127.0.0.1")) << bound.status();
+  EXPECT_TRUE(b_.engine.verbs->CheckAddress("127.0.0.1:77").ok());
+  EXPECT_TRUE(b_.engine.verbs->CheckAddress("0.0.0.0").ok());
+  EXPECT_TRUE(b_.engine.verbs->CheckAddress("[::1]").ok());
+  EXPECT_EQ(b_.engine.verbs->CheckAddress("192.0.2.1").code(), absl::StatusCode::kUnavailable);  // by no loopback
+  EXPECT_EQ(b_.engine.verbs->CheckAddress("no such host").code(), absl::StatusCode::kInvalidArgument);
+}
+
 // Messages and writes that leave from where they lie: the peer's rail may have them, and the device may not know.
 class VerbsHolds : public VerbsOnFake, public testing::WithParamInterface<WorkRequest::Kind> {
  protected:

@@ -66,6 +66,12 @@ absl::StatusOr<std::string> VerbsTransport::Listen(absl::string_view text) {
     calls().DestroyId(id);
     return absl::Status(listening.code(), absl::StrCat("verbs: listen at ", text, ": ", listening.message()));
   }
+  // The connection manager lets one listen where no device is, and nobody can connect.
+  if (!address.is_any() && network_->DeviceAt(address) == nullptr && network_->DeviceOf(id) == nullptr) {
+    calls().DestroyId(id);
+    return absl::UnavailableError(
+        absl::StrCat("verbs: listen at ", text, ": no RDMA device has the address (", network_->AddressesText(), ")"));
+  }
   listeners_.push_back({id, FormatVerbsAddress(rdma_get_local_addr(id))});
   return listeners_.back().address;
 }
@@ -171,7 +177,7 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
   connection->deadline_ns = clock_->NowNs() + kConfirmNs;
   ++handshakes_;
   absl::Status accepted = [&]() -> absl::Status {
-    connection->device = network_->DeviceOf(id->verbs);
+    connection->device = network_->DeviceOf(id);
     if (connection->device == nullptr) return absl::UnavailableError("verbs: the request came by a device not in use");
     MCP_RETURN_IF_ERROR(calls().MigrateId(id, channel_));
     id->context = connection;
