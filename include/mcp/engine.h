@@ -66,10 +66,14 @@ struct EngineOptions {
   int lanes = 2;
   // How long an idle lane polls before it blocks. Zero blocks at once, as do lanes that leave no CPU free.
   std::chrono::microseconds lane_spin{20};
-  // Transports in the order of preference: "verbs", "tcp", "loopback". The engine uses the first that this host allows,
-  // and Fallbacks says why it was not an earlier one. Empty: {"tcp"}; RDMA is asked for by {"verbs", "tcp"}, as
-  // mcp-perf --transport auto does.
-  std::vector<std::string> transports = {};
+  // Transports in the order of preference: "verbs", "tcp", "loopback". The engine uses the first that this host, and
+  // `address`, allow, for all of its sessions; Fallbacks says why it was not an earlier one. Empty: the default.
+  std::vector<std::string> transports = {"verbs", "tcp"};
+  // Where the engine is going to listen, or whom it is going to connect to: "10.0.0.1", or as Listen and Connect take
+  // it. Verbs is then used only where an RDMA device has that address, or the one from which this host reaches it.
+  // Empty: verbs wherever there is a device, which cannot serve addresses that no RDMA device has, 127.0.0.1 among
+  // them.
+  std::string address = {};
   TcpOptions tcp = {};
   VerbsOptions verbs = {};
   // How messages of 512 KiB and more travel. kInvalidArgument names what is wrong with it.
