@@ -52,11 +52,11 @@ struct VerbsOptions {
   // Of those devices' tables of GIDs: the address to connect from. -1: chosen (RoCE v2 and a routable one first).
   int gid_index = -1;
   // What a peer may write to that was let in for one receive or get, and lies about being done. kRegion: the whole of
-  // that region, until the region is closed. kOperation: those bytes, until that operation completes; a write that
-  // comes later ends the session. That costs two work requests an operation and a device's round of its own before it
-  // completes; a registration instead, which is a system call that pins pages, where the device has no memory windows
-  // or the engine uses several devices, and for an operation that meets a full send queue or a lost connection. What is
-  // exported is closed to peers by Region::Revoke in either case.
+  // that region, until it is closed and the device has confirmed what was sent from it. kOperation: those bytes, until
+  // that operation completes; a write that comes later ends the session. That costs two work requests an operation and
+  // a device's round of its own before it completes; a registration instead, which is a system call that pins pages,
+  // where the device has no memory windows or the engine uses several devices, and for an operation that meets a full
+  // send queue or a lost connection. What is exported is closed to peers by Region::Revoke in either case.
   enum class Protection { kRegion, kOperation };
   Protection protection = Protection::kRegion;
 };

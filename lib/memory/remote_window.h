@@ -70,7 +70,8 @@ struct DeviceRange {
 // Memory as the devices of a transport know it. Thread rule: any thread. Outlives the grants it made.
 class DeviceMemory {
  public:
-  // Memory that the devices may touch while this lives; destroying it returns when they can no more.
+  // Memory that the devices may touch while this lives. Destroying it returns when they can no more, but for what they
+  // have sent from it and might have to send again: they know it until that is confirmed.
   class Grant {
    public:
     virtual ~Grant() = default;

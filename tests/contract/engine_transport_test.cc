@@ -1,5 +1,7 @@
 // Which transport an engine takes that is not told, or is told an address; and what it says of that.
+#include <future>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -32,10 +34,12 @@ auto FellBackBecause(const std::string& reason) {
 
 // A session of the engine with itself; the transport that carries it.
 std::string TransportOf(Engine& engine, const std::string& listen_at) {
-  const auto listener = engine.Listen(listen_at, {}, [](Session) {});
+  std::promise<Session> accepted;
+  const auto listener = engine.Listen(listen_at, {}, [&](Session session) { accepted.set_value(std::move(session)); });
   if (!listener.ok()) return listener.status().ToString();
   auto session = engine.Connect(listener->address());
   if (!session.ok()) return session.status().ToString();
+  const Session peer = accepted.get_future().get();
   return session->Describe().rails.front().transport;
 }
 

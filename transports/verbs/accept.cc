@@ -62,15 +62,18 @@ class VerbsPending final : public PendingConnection {
 absl::StatusOr<std::string> VerbsTransport::Listen(absl::string_view text) {
   MCP_ASSIGN_OR_RETURN(VerbsAddress address, ParseVerbsAddress(text));
   MCP_ASSIGN_OR_RETURN(rdma_cm_id * id, calls().CreateId(channel_, nullptr));
-  if (absl::Status listening = calls().Listen(id, address.raw(), kBacklog); !listening.ok()) {
+  absl::Status listening = calls().Listen(id, address.raw(), kBacklog);
+  // The connection manager lets one listen where no device is, and nobody can connect.
+  const bool is_there = address.is_any() || network_->DeviceAt(address) != nullptr ||
+                        (listening.ok() && network_->DeviceOf(id) != nullptr);
+  if (!is_there) {
+    listening =
+        absl::UnavailableError(absl::StrCat(listening.message(), listening.ok() ? "" : "; ",
+                                            "no RDMA device has the address (", network_->AddressesText(), ")"));
+  }
+  if (!listening.ok()) {
     calls().DestroyId(id);
     return absl::Status(listening.code(), absl::StrCat("verbs: listen at ", text, ": ", listening.message()));
-  }
-  // The connection manager lets one listen where no device is, and nobody can connect.
-  if (!address.is_any() && network_->DeviceAt(address) == nullptr && network_->DeviceOf(id) == nullptr) {
-    calls().DestroyId(id);
-    return absl::UnavailableError(
-        absl::StrCat("verbs: listen at ", text, ": no RDMA device has the address (", network_->AddressesText(), ")"));
   }
   listeners_.push_back({id, FormatVerbsAddress(rdma_get_local_addr(id))});
   return listeners_.back().address;
