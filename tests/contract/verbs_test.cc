@@ -205,6 +205,10 @@ class VerbsHolds : public VerbsOnFake, public testing::WithParamInterface<WorkRe
     ASSERT_TRUE(Drive([&] { return b()->messages.size() == 1; }));
     b()->messages.clear();
   }
+  void TearDown() override {
+    landing_.reset();
+    VerbsOnFake::TearDown();
+  }
   // Registers the payload, posts it so that no completion tells of it, and lets go of it.
   void SendAndLetGo() {
     if (GetParam() == WorkRequest::Kind::kWrite) landing_.emplace(b(), payload_.size());
