@@ -99,16 +99,18 @@ class VerbsProvider final : public TransportProvider {
   const std::shared_ptr<VerbsNetwork> network_;
 };
 
-absl::StatusOr<std::unique_ptr<TransportProvider>> CreateVerbs(const VerbsOptions& options, Logger* logger) {
+absl::StatusOr<std::unique_ptr<TransportProvider>> CreateVerbs(const VerbsOptions& options, const std::string& address,
+                                                               Logger* logger) {
   VerbsConfig config;
   config.devices = options.devices;
   config.gid_index = options.gid_index;
   config.protect_operations = options.protection == VerbsOptions::Protection::kOperation;
   MCP_ASSIGN_OR_RETURN(std::shared_ptr<VerbsNetwork> network, CreateVerbsNetwork(config, logger));
+  if (!address.empty()) MCP_RETURN_IF_ERROR(network->CheckAddress(address));
   return std::make_unique<VerbsProvider>(std::move(network));
 }
 #else
-absl::StatusOr<std::unique_ptr<TransportProvider>> CreateVerbs(const VerbsOptions&, Logger*) {
+absl::StatusOr<std::unique_ptr<TransportProvider>> CreateVerbs(const VerbsOptions&, const std::string&, Logger*) {
   return absl::UnavailableError("this build has no verbs transport: libibverbs and librdmacm were not there");
 }
 #endif
@@ -118,7 +120,7 @@ absl::StatusOr<std::unique_ptr<TransportProvider>> CreateVerbs(const VerbsOption
 absl::StatusOr<std::unique_ptr<TransportProvider>> CreateProvider(absl::string_view name, const EngineOptions& options,
                                                                   Logger* logger) {
   if (name == "tcp") return CreateTcp(options.tcp, options.lanes == 0, logger);
-  if (name == "verbs") return CreateVerbs(options.verbs, logger);
+  if (name == "verbs") return CreateVerbs(options.verbs, options.address, logger);
   if (name == "loopback") return std::make_unique<LoopbackProvider>();
   return absl::InvalidArgumentError(absl::StrCat("EngineOptions::transports: this build has no transport '", name,
                                                  "', only verbs, tcp and loopback"));

@@ -52,11 +52,11 @@ struct VerbsOptions {
   // Of those devices' tables of GIDs: the address to connect from. -1: chosen (RoCE v2 and a routable one first).
   int gid_index = -1;
   // What a peer may write to that was let in for one receive or get, and lies about being done. kRegion: the whole of
-  // that region, until the region is closed. kOperation: those bytes, until that operation completes; a write that
-  // comes later ends the session. That costs two work requests an operation and a device's round of its own before it
-  // completes; a registration instead, which is a system call that pins pages, where the device has no memory windows
-  // or the engine uses several devices, and for an operation that meets a full send queue or a lost connection. What is
-  // exported is closed to peers by Region::Revoke in either case.
+  // that region, until it is closed and the device has confirmed what was sent from it. kOperation: those bytes, until
+  // that operation completes; a write that comes later ends the session. That costs two work requests an operation and
+  // a device's round of its own before it completes; a registration instead, which is a system call that pins pages,
+  // where the device has no memory windows or the engine uses several devices, and for an operation that meets a full
+  // send queue or a lost connection. What is exported is closed to peers by Region::Revoke in either case.
   enum class Protection { kRegion, kOperation };
   Protection protection = Protection::kRegion;
 };
@@ -66,10 +66,14 @@ struct EngineOptions {
   int lanes = 2;
   // How long an idle lane polls before it blocks. Zero blocks at once, as do lanes that leave no CPU free.
   std::chrono::microseconds lane_spin{20};
-  // Transports in the order of preference: "verbs", "tcp", "loopback". The engine uses the first that this host allows,
-  // and Fallbacks says why it was not an earlier one. Empty: {"tcp"}; RDMA is asked for by {"verbs", "tcp"}, as
-  // mcp-perf --transport auto does.
-  std::vector<std::string> transports = {};
+  // Transports in the order of preference: "verbs", "tcp", "loopback". The engine uses the first that this host, and
+  // `address`, allow, for all of its sessions; Fallbacks says why it was not an earlier one. Empty: the default.
+  std::vector<std::string> transports = {"verbs", "tcp"};
+  // Where the engine is going to listen, or whom it is going to connect to: "10.0.0.1", or as Listen and Connect take
+  // it. Verbs is then used only where an RDMA device has that address, or the one from which this host reaches it.
+  // Empty: verbs wherever there is a device, which cannot serve addresses that no RDMA device has, 127.0.0.1 among
+  // them.
+  std::string address = {};
   TcpOptions tcp = {};
   VerbsOptions verbs = {};
   // How messages of 512 KiB and more travel. kInvalidArgument names what is wrong with it.
@@ -88,6 +92,13 @@ struct EngineOptions {
 struct RegionOptions {
   // Pins the pages (mlock). Transports that need pinned memory pin it themselves.
   bool pin = false;
+  // Of Register: the memory at `data` is that of this dma-buf, from the offset on, and RDMA devices are to reach it by
+  // the dma-buf, as with memory of other devices, whose pages the kernel does not pin for them. The caller has mapped
+  // it at `data`, where small messages and checksums are read. The descriptor may be closed once Register has returned.
+  // -1: ordinary memory. kFailedPrecondition: a device, its driver or the kernel has no part in dma-bufs; where the
+  // memory's driver has peer memory (nvidia-peermem), such devices take it as ordinary memory.
+  int dmabuf_fd = -1;
+  uint64_t dmabuf_offset = 0;  // bytes
 };
 
 class MCP_EXPORT Listener {

@@ -73,7 +73,7 @@ absl::Status EngineImpl::Start() {
 
 absl::Status EngineImpl::ChooseProvider() {
   std::vector<std::string> names = options_.transports;
-  if (names.empty()) names = {"tcp"};
+  if (names.empty()) names = EngineOptions().transports;
   std::vector<std::pair<std::string, std::string>> refused;
   for (const std::string& name : names) {
     absl::StatusOr<std::unique_ptr<TransportProvider>> provider = CreateProvider(name, options_, logger_);
@@ -81,6 +81,7 @@ absl::Status EngineImpl::ChooseProvider() {
       own_provider_ = *std::move(provider);
       provider_ = own_provider_.get();
       for (auto& [wanted, reason] : refused) start_fallbacks_.push_back({wanted, name, reason});
+      if (name != names.back()) chosen_ = name;
       return absl::OkStatus();
     }
     if (provider.status().code() != absl::StatusCode::kUnavailable) return provider.status();

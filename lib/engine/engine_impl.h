@@ -110,11 +110,13 @@ class EngineImpl final : public SessionHost, public RegionImpl::Owner {
   absl::Status Incoming(std::unique_ptr<PendingConnection>& pending);
   void AcceptSession(const Hello& hello, std::shared_ptr<Listening> listening,
                      std::unique_ptr<PendingConnection> pending);
+  // An engine has one transport: what another might do is for the caller to decide.
+  absl::Status WithHint(const absl::Status& status) const;
   uint16_t RailsFor(const SessionOptions& options) const;
   std::shared_ptr<SessionImpl> NewSession(const SessionOptions& options, uint64_t token, std::string peer);
   uint64_t NewToken();
   RegionImpl* NewRegion();
-  absl::StatusOr<Region> OpenRegion(RegionImpl* region, std::byte* data, uint64_t size,
+  absl::StatusOr<Region> OpenRegion(RegionImpl* region, const DeviceRange& memory,
                                     absl::AnyInvocable<void() &&> release);
   SessionStatistics TotalStatistics() const;
 
@@ -126,6 +128,7 @@ class EngineImpl final : public SessionHost, public RegionImpl::Owner {
   std::unique_ptr<TransportProvider> own_provider_;
   TransportProvider* provider_;
   std::vector<Fallback> start_fallbacks_;
+  std::string chosen_;  // the transport, if there is another that this host might allow
   std::unique_ptr<Policy> own_policy_;
   const Policy* policy_ = nullptr;
   std::optional<Profile> profile_;

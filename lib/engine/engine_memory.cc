@@ -1,4 +1,6 @@
 // Registered memory of an engine.
+#include <unistd.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -34,26 +36,35 @@ absl::StatusOr<Region> EngineImpl::Register(void* data, uint64_t size, const Reg
     return absl::InvalidArgumentError(
         absl::StrCat("register: ", size, " bytes at ", data == nullptr ? "null" : "data"));
   }
+  // Devices are told of whole pages: a place in a page is one in both.
+  const auto page_bytes = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  if (options.dmabuf_fd >= 0 && (reinterpret_cast<uint64_t>(data) ^ options.dmabuf_offset) % page_bytes != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("register: RegionOptions::dmabuf_offset ", options.dmabuf_offset,
+                                                   " is not where in a page the data are"));
+  }
   absl::AnyInvocable<void()&&> release = [] {};
   if (options.pin) {
     MCP_ASSIGN_OR_RETURN(Registration pinned, pinned_.Acquire(data, size));
     release = [pinned = std::move(pinned)] {};
   }
   RegionImpl* region = NewRegion();
-  return OpenRegion(region, static_cast<std::byte*>(data), size, std::move(release));
+  const absl::Span<std::byte> bytes(static_cast<std::byte*>(data), size);
+  return OpenRegion(region, {bytes, options.dmabuf_fd, options.dmabuf_offset}, std::move(release));
 }
 
 absl::StatusOr<Region> EngineImpl::Allocate(uint64_t size, const RegionOptions& options) {
   if (size == 0) return absl::InvalidArgumentError("allocate: 0 bytes");
+  if (options.dmabuf_fd >= 0) return absl::InvalidArgumentError("allocate: RegionOptions::dmabuf_fd is for Register");
   MCP_ASSIGN_OR_RETURN(HostMemory memory, AllocateHostMemory(size, options.pin));
   std::byte* data = memory.data();
   RegionImpl* region = NewRegion();
-  return OpenRegion(region, data, size, [memory = std::move(memory)]() mutable { memory.Reset(); });
+  return OpenRegion(region, absl::Span<std::byte>(data, size),
+                    [memory = std::move(memory)]() mutable { memory.Reset(); });
 }
 
-absl::StatusOr<Region> EngineImpl::OpenRegion(RegionImpl* region, std::byte* data, uint64_t size,
+absl::StatusOr<Region> EngineImpl::OpenRegion(RegionImpl* region, const DeviceRange& memory,
                                               absl::AnyInvocable<void() &&> release) {
-  if (absl::Status opened = region->Open(data, size, std::move(release)); !opened.ok()) {
+  if (absl::Status opened = region->Open(memory, std::move(release)); !opened.ok()) {
     Recycle(region);
     return opened;
   }

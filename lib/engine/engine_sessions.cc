@@ -56,6 +56,13 @@ void AddStatistics(const SessionStatistics& part, SessionStatistics* total) {
   total->hedges_won += part.hedges_won;
 }
 
+absl::Status EngineImpl::WithHint(const absl::Status& status) const {
+  if (chosen_.empty() || status.code() != absl::StatusCode::kUnavailable) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), " (the engine chose ", chosen_,
+                                                  "; EngineOptions::address makes the address decide, and transports "
+                                                  "names another)"));
+}
+
 uint16_t EngineImpl::RailsFor(const SessionOptions& options) const {
   if (options.rails > 0) return static_cast<uint16_t>(options.rails);
   return static_cast<uint16_t>(std::min<size_t>(kRailsByChoice, lanes_.size()));
@@ -93,7 +100,11 @@ void EngineImpl::ConnectAsync(absl::string_view address, const SessionOptions& o
     const std::lock_guard<std::mutex> lock(mutex_);
     session = NewSession(options, 0, std::string(address));
   }
-  session->Connect(*std::move(resolved), std::move(callback));
+  session->Connect(*std::move(resolved),
+                   [this, callback = std::move(callback)](absl::StatusOr<std::shared_ptr<SessionImpl>> made) mutable {
+                     if (!made.ok()) made = WithHint(made.status());
+                     std::move(callback)(std::move(made));
+                   });
 }
 
 absl::StatusOr<std::shared_ptr<SessionImpl>> EngineImpl::Connect(absl::string_view address,
@@ -123,6 +134,7 @@ absl::StatusOr<std::string> EngineImpl::Listen(absl::string_view address, const 
   absl::StatusOr<std::string> bound = absl::UnknownError("listening");
   RunAndWait(*lanes_[0], [&] {
     bound = lanes_[0]->transport().Listen(resolved);
+    if (!bound.ok()) bound = WithHint(bound.status());
     if (!bound.ok()) return;
     const std::lock_guard<std::mutex> lock(mutex_);
     listening_.emplace(*bound, listening);

@@ -6,14 +6,14 @@
 
 namespace mcp::internal {
 
-absl::Status RegionImpl::Open(std::byte* base, uint64_t size, absl::AnyInvocable<void() &&> release) {
+absl::Status RegionImpl::Open(const DeviceRange& memory, absl::AnyInvocable<void() &&> release) {
   window_ = RemoteWindow();
   if (devices_ != nullptr) {
-    MCP_ASSIGN_OR_RETURN(registered_, devices_->Register({base, size}));
+    MCP_ASSIGN_OR_RETURN(registered_, devices_->Register(memory));
     window_ = registered_->window();
   }
-  base_ = base;
-  size_ = size;
+  base_ = memory.bytes.data();
+  size_ = memory.bytes.size();
   release_ = std::move(release);
   return absl::OkStatus();
 }
@@ -31,7 +31,7 @@ absl::StatusOr<RegionImpl::Exported> RegionImpl::Export(uint32_t access) {
   std::unique_ptr<DeviceMemory::Grant> grant;
   Exported exported;
   if (devices_ != nullptr) {
-    MCP_ASSIGN_OR_RETURN(grant, devices_->Export({base_, size_}, access));
+    MCP_ASSIGN_OR_RETURN(grant, devices_->Export(registered_->Part({base_, size_}), access));
     exported.window = grant->window();
   }
   MCP_ASSIGN_OR_RETURN(exported.key, table_.Insert(base_, size_, access, nullptr));

@@ -42,7 +42,7 @@ class RegionImpl {
 
   // `release` gives the memory back; it runs once the handle is gone and no work uses the region. On an error it was
   // not opened.
-  absl::Status Open(std::byte* base, uint64_t size, absl::AnyInvocable<void() &&> release);
+  absl::Status Open(const DeviceRange& memory, absl::AnyInvocable<void() &&> release);
 
   // The handle is gone. Revokes what was exported, then releases the memory now or with the last reference.
   void CloseHandle();

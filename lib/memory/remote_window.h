@@ -56,23 +56,37 @@ inline RemoteWindow LoadWindow(const uint64_t* words) {
            static_cast<uint32_t>(words[2] >> 32)}};
 }
 
+// What devices are to know: memory of this process and, where it is that of a dma-buf, of which. The bytes are as the
+// process names them in either case. The descriptor is lent for the call.
+struct DeviceRange {
+  DeviceRange(absl::Span<std::byte> range, int fd = -1, uint64_t offset = 0)
+      : bytes(range), dmabuf_fd(fd), dmabuf_offset(offset) {}
+
+  absl::Span<std::byte> bytes;
+  int dmabuf_fd;  // -1: none
+  uint64_t dmabuf_offset;
+};
+
 // Memory as the devices of a transport know it. Thread rule: any thread. Outlives the grants it made.
 class DeviceMemory {
  public:
-  // Memory that the devices may touch while this lives; destroying it returns when they can no more.
+  // Memory that the devices may touch while this lives. Destroying it returns when they can no more, but for what they
+  // have sent from it and might have to send again: they know it until that is confirmed.
   class Grant {
    public:
     virtual ~Grant() = default;
     virtual RemoteWindow window() const = 0;  // of the range's first byte
+    // Of its range, as Export takes it while this lives.
+    virtual DeviceRange Part(absl::Span<std::byte> range) const = 0;
   };
 
   virtual ~DeviceMemory() = default;
 
   // For the engine's own operations: peers reach parts of it for as long as an operation wants them to. Repeated and
   // overlapping registrations are cheap.
-  virtual absl::StatusOr<std::unique_ptr<Grant>> Register(absl::Span<std::byte> range) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Grant>> Register(const DeviceRange& range) = 0;
   // For peers: exactly this range, with exactly these rights (kAccess*), until the grant goes.
-  virtual absl::StatusOr<std::unique_ptr<Grant>> Export(absl::Span<std::byte> range, uint32_t access) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Grant>> Export(const DeviceRange& range, uint32_t access) = 0;
 };
 
 }  // namespace mcp::internal

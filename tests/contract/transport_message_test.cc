@@ -146,6 +146,28 @@ TEST_P(TransportMessage, SentPayloadIsTheCallersAgain) {
   EXPECT_TRUE(Drive([&] { return arrived == kMessages; }));
 }
 
+// What is registered for a message alone is let go of as soon as it has arrived: nothing that the device has yet to say
+// of it ends the connection.
+TEST_P(TransportMessage, MemoryIsLetGoOfRightBehindItsMessage) {
+  if (a()->device_memory() == nullptr) GTEST_SKIP() << "devices need not know memory";
+  constexpr uint64_t kMessages = 300;
+  const Wire wire = Connect();
+  for (uint64_t i = 0; i < kMessages; ++i) {
+    std::vector<std::byte> payload = PatternBytes(2048, i);
+    auto registered = a()->device_memory()->Register(absl::MakeSpan(payload));
+    ASSERT_TRUE(registered.ok()) << registered.status();
+    WorkRequest work = MessageWork(wire.client_id, {}, payload);
+    work.registered = registered->get();
+    ASSERT_TRUE(a()->PostAll({&work, 1}, both()));
+    ASSERT_TRUE(Drive([&] { return b()->messages.size() == 1; })) << i;
+    EXPECT_EQ(AsBytes(b()->messages.front().bytes), absl::MakeConstSpan(payload));
+    b()->messages.clear();
+    registered->reset();
+  }
+  DriveAWhile();
+  EXPECT_TRUE(a()->closed.empty() && b()->closed.empty());
+}
+
 // A peer that does not read is back-pressure, in bounded memory; when it reads again, all arrives in order.
 TEST_P(TransportMessage, PushesBackWhenThePeerDoesNotRead) {
   constexpr uint64_t kBytesMax = uint64_t{1} << 30;

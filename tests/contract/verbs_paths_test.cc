@@ -138,6 +138,66 @@ TEST_F(VerbsOnTwoDevices, TheOneThatIsNearComesFirst) {
   EXPECT_EQ((*asked)->device(0).opened.name, "fake0");
 }
 
+// Two ports of one device: 127.0.0.1 and 127.1.0.1.
+class VerbsOnTwoPorts : public VerbsOnTwoDevices {
+ protected:
+  VerbsOnTwoPorts() { fabric_ = std::make_shared<FakeFabric>(FakeFabric::Kind::kChecked, 1, 2); }
+
+  std::string PortsTaken(uint32_t path) {
+    const std::string taken = PathTaken(path);
+    if (taken != "fake0 to fake0") return taken;
+    return absl::StrCat(PortOf(a(), mine_), " to ", PortOf(b(), theirs_));
+  }
+  static std::string PortOf(TransportNode* node, ConnectionId id) {
+    const std::string note = node->transport()->Describe(id).notes.front();
+    return note.substr(note.rfind(' ') + 1);
+  }
+};
+
+TEST_F(VerbsOnTwoPorts, RailsTakeThemInTurn) {
+  EXPECT_EQ(a()->transport()->info().device, "fake0/1, fake0/2");
+  EXPECT_EQ(PortsTaken(0), "1 to 1");
+  EXPECT_EQ(PortsTaken(1), "2 to 2");
+  EXPECT_EQ(PortsTaken(2), "1 to 1");
+  fabric_->Cut("127.1.0.1");
+  EXPECT_EQ(PortsTaken(1), "1 to 1");
+}
+
+// A device knows its memory once, whatever port it is asked by.
+TEST_F(VerbsOnTwoPorts, MemoryIsRegisteredOnce) {
+  for (const uint32_t path : {0u, 1u}) {
+    ASSERT_EQ(PathTaken(path), "fake0 to fake0");
+    TransportNode* both[] = {a(), b()};
+    const size_t before = fabric_->counters().regions;
+    Destination landing(b(), 4096);
+    EXPECT_EQ(fabric_->counters().regions, before + 1);
+    const std::vector<std::byte> payload = PatternBytes(4096, path + 1);
+    const WorkRequest work = WriteWork(mine_, AsBytes("header"), payload, landing, 0);
+    const size_t seen = b()->messages.size();
+    ASSERT_TRUE(a()->PostAll({&work, 1}, both));
+    ASSERT_TRUE(DriveUntil(
+        both, [&] { return b()->messages.size() > seen; }, kPatienceNs));
+    EXPECT_EQ(landing.bytes, payload);
+  }
+}
+
+// With the device both of its ports go.
+TEST_F(VerbsOnTwoPorts, AGoneDeviceIsGoneByBothPorts) {
+  EXPECT_EQ(PortsTaken(0), "1 to 1");
+  auto& network = static_cast<VerbsNetworkImpl&>(*a_.engine.verbs);
+  network.ReportGone(network.device(1));
+  EXPECT_TRUE(network.device(0).gone.load());
+}
+
+TEST_F(VerbsOnTwoPorts, OneMayBeAskedFor) {
+  Start("0.0.0.0:0", {"fake0/2"});
+  EXPECT_EQ(PortsTaken(0), "2 to 1");
+  EXPECT_EQ(PortsTaken(1), "2 to 2");
+  EXPECT_TRUE(absl::StrContains(Notes(), "fake0/1: not asked for")) << Notes();
+  Start("0.0.0.0:0", {"fake0"});
+  EXPECT_EQ(a()->transport()->info().device, "fake0/1, fake0/2");
+}
+
 TEST_F(VerbsOnTwoDevices, AListenerOfOneAddressTellsOfNoOther) {
   Start("127.0.0.1:0", {});
   EXPECT_EQ(PathTaken(0), "fake0 to fake0");
@@ -151,7 +211,7 @@ TEST_F(VerbsOnTwoDevices, ThoseAskedForAreTakenInThatOrder) {
   Start("0.0.0.0:0", {"fake1"});
   EXPECT_EQ(PathTaken(0), "fake1 to fake0");
   EXPECT_EQ(PathTaken(1), "fake1 to fake1");
-  EXPECT_TRUE(absl::StrContains(Notes(), "fake0: not asked for")) << Notes();
+  EXPECT_TRUE(absl::StrContains(Notes(), "fake0/1: not asked for")) << Notes();
   const auto none = VerbsNetworkImpl::Create({.devices = {"fake1", "mlx5_0"}}, log_.logger(), FakeVerbsCalls(fabric_));
   EXPECT_EQ(none.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE(absl::StrContains(none.status().message(), "mlx5_0")) << none.status();

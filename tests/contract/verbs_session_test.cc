@@ -72,6 +72,13 @@ class VerbsSession : public SessionContract {
 
 INSTANTIATE_TEST_SUITE_P(Every, VerbsSession, testing::ValuesIn(CasesOf({1, 2, 4})), SessionCaseName);
 
+std::vector<SessionCase> ProtectedCases() {
+  std::vector<SessionCase> cases = CasesOf({1, 2});
+  for (SessionCase& protect : cases) protect.protect = true;
+  return cases;
+}
+INSTANTIATE_TEST_SUITE_P(Protected, VerbsSession, testing::ValuesIn(ProtectedCases()), SessionCaseName);
+
 // Each status that costs a rail, at several moments: the first request, one in the middle of a batch, a late one.
 TEST_P(VerbsSession, AFailedRequestInTheMiddleOfTransfersIsMended) {
   uint64_t losses = 0;

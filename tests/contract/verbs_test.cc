@@ -1,6 +1,12 @@
 // The verbs transport over the device in memory: queue accounting, credit, and what becomes of a connection in every
 // row of the tables of faults.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -174,6 +180,131 @@ TEST_F(VerbsOnFake, APeerThatTurnsAwayBeforeItIsConnectedClosesTheConnection) {
   a()->transport()->Close(mine_, absl::CancelledError("enough"));
   ASSERT_TRUE(Drive([&] { return b()->closed.count(theirs_) > 0; }));
   EXPECT_EQ(b()->closed[theirs_].code(), absl::StatusCode::kUnavailable) << b()->closed[theirs_];
+}
+
+TEST_F(VerbsOnFake, AnAddressOfNoDeviceIsNoneToListenAt) {
+  const auto bound = b()->transport()->Listen("127.9.9.9:0");
+  EXPECT_EQ(bound.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(absl::StrContains(bound.status().message(), "fake0/1 127.0.0.1")) << bound.status();
+  EXPECT_TRUE(b_.engine.verbs->CheckAddress("127.0.0.1:77").ok());
+  EXPECT_TRUE(b_.engine.verbs->CheckAddress("0.0.0.0").ok());
+  EXPECT_TRUE(b_.engine.verbs->CheckAddress("[::1]").ok());
+  EXPECT_EQ(b_.engine.verbs->CheckAddress("192.0.2.1").code(), absl::StatusCode::kUnavailable);  // by no loopback
+  EXPECT_EQ(b_.engine.verbs->CheckAddress("no such host").code(), absl::StatusCode::kInvalidArgument);
+}
+
+// Messages and writes that leave from where they lie: the peer's rail may have them, and the device may not know.
+class VerbsHolds : public VerbsOnFake, public testing::WithParamInterface<WorkRequest::Kind> {
+ protected:
+  void SetUp() override {
+    VerbsOnFake::SetUp();
+    // One that is copied: what copies leave from is registered by now.
+    const std::vector<std::byte> copied = PatternBytes(500, 1);
+    const WorkRequest work = MessageWork(mine_, AsBytes("header"), copied);
+    ASSERT_EQ(a()->transport()->Post({&work, 1}), 1u);
+    ASSERT_TRUE(Drive([&] { return b()->messages.size() == 1; }));
+    b()->messages.clear();
+  }
+  void TearDown() override {
+    landing_.reset();
+    VerbsOnFake::TearDown();
+  }
+  // Registers the payload, posts it so that no completion tells of it, and lets go of it.
+  void SendAndLetGo() {
+    if (GetParam() == WorkRequest::Kind::kWrite) landing_.emplace(b(), payload_.size());
+    const size_t before = Registered();
+    auto grant = a()->device_memory()->Register(absl::MakeSpan(payload_));
+    ASSERT_TRUE(grant.ok()) << grant.status();
+    WorkRequest work = MessageWork(mine_, AsBytes("header"), payload_);
+    if (landing_.has_value()) work = WriteWork(mine_, AsBytes("header"), payload_, *landing_, 0);
+    work.registered = grant->get();
+    ASSERT_EQ(a()->transport()->Post({&work, 1}), 1u);
+    EXPECT_EQ(Registered(), before + 1);
+    grant->reset();
+    EXPECT_EQ(Registered(), before + 1) << "the device may send it once more";
+  }
+  // Of this side's memory, beside the landing.
+  size_t Registered() { return fabric_->counters().regions - (landing_.has_value() ? 1 : 0); }
+
+  std::vector<std::byte> payload_ = PatternBytes(2048, 1);
+  std::optional<Destination> landing_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Of, VerbsHolds, testing::Values(WorkRequest::Kind::kMessage, WorkRequest::Kind::kWrite),
+                         [](const auto& info) {
+                           return info.param == WorkRequest::Kind::kMessage ? "messages" : "writes";
+                         });
+
+TEST_P(VerbsHolds, EndWithACompletionThatIsAskedForWhenTheyAreLetGo) {
+  const size_t before = Registered();
+  ASSERT_NO_FATAL_FAILURE(SendAndLetGo());
+  const uint64_t posted = fabric_->counters().sends_posted;
+  EXPECT_TRUE(Drive([&] { return Registered() == before; }));
+  EXPECT_EQ(fabric_->counters().sends_posted, posted + 1);
+  ASSERT_TRUE(Drive([&] { return !b()->messages.empty(); }));
+}
+
+TEST_P(VerbsHolds, EndWithTheConnectionWhereTheDeviceNeverGetsThere) {
+  const size_t before = Registered();
+  fabric_->HoldSends(true);
+  ASSERT_NO_FATAL_FAILURE(SendAndLetGo());
+  DriveQuietly(both());
+  EXPECT_EQ(Registered(), before + 1);
+  a()->transport()->Close(mine_, absl::CancelledError("enough"));
+  ASSERT_TRUE(BothClosed());
+  EXPECT_EQ(Registered(), before);
+}
+
+// A file in memory stands for the dma-buf, which the fake device takes it for.
+class VerbsDmabuf : public VerbsOnFake {
+ protected:
+  static constexpr uint64_t kPage = 4096;
+  static constexpr uint64_t kSize = 4 * kPage;
+
+  void SetUp() override {
+    VerbsOnFake::SetUp();
+    fd_ = memfd_create("mcp-dmabuf", MFD_CLOEXEC);
+    ASSERT_GE(fd_, 0);
+    ASSERT_EQ(ftruncate(fd_, 2 * kSize), 0);
+    void* mapped = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, kPage);
+    ASSERT_NE(mapped, MAP_FAILED);
+    bytes_ = {static_cast<std::byte*>(mapped), kSize};
+  }
+  void TearDown() override {
+    if (!bytes_.empty()) munmap(bytes_.data(), bytes_.size());
+    close(fd_);
+    VerbsOnFake::TearDown();
+  }
+
+  int fd_ = -1;
+  absl::Span<std::byte> bytes_;
+};
+
+TEST_F(VerbsDmabuf, IsWrittenLikeOtherMemory) {
+  auto region = b()->device_memory()->Register({bytes_, fd_, kPage});
+  ASSERT_TRUE(region.ok()) << region.status();
+  close(std::exchange(fd_, -1));
+  // The descriptor is the grant's own by now, and the part is where it is in the dma-buf.
+  auto part = b()->device_memory()->Export((*region)->Part(bytes_.subspan(kPage, kPage)), kAccessRemoteWrite);
+  ASSERT_TRUE(part.ok()) << part.status();
+  EXPECT_EQ(fabric_->counters().dmabufs_registered, (std::vector<uint64_t>{kPage, 2 * kPage}));
+  const std::vector<std::byte> payload = PatternBytes(kPage, 3);
+  WorkRequest work;
+  work.kind = WorkRequest::Kind::kPlace;
+  work.connection = mine_;
+  work.payload = payload.data();
+  work.payload_bytes = payload.size();
+  work.window = (*part)->window();
+  ASSERT_EQ(a()->transport()->Post({&work, 1}), 1u);
+  ASSERT_TRUE(Drive([&] { return !a()->done.empty(); }));
+  EXPECT_TRUE(std::equal(payload.begin(), payload.end(), bytes_.begin() + kPage));
+}
+
+TEST_F(VerbsDmabuf, IsRefusedWhereADeviceTakesNone) {
+  fabric_->TakeDmabufsAway();
+  const auto region = b()->device_memory()->Register({bytes_, fd_, kPage});
+  EXPECT_EQ(region.status().code(), absl::StatusCode::kFailedPrecondition) << region.status();
+  EXPECT_TRUE(b()->device_memory()->Register(bytes_).ok()) << "as ordinary memory it is registered";
 }
 
 // Puts and gets that the peer's CPU has no part in.

@@ -279,6 +279,25 @@ TEST_F(VerbsWindows, OutliveTheirConnection) {
   EXPECT_FALSE(Lands(Place(opened, 0, kSize)));
 }
 
+// A bind that the device never came to: the peer may have been told the key, or hear of it by the next connection.
+TEST_F(VerbsWindows, AreBoundAgainWhereABindIsFlushed) {
+  fabric_->HoldSends(true);
+  const PeerWindows::Opened kept = Open(0, kSize);
+  const PeerWindows::Opened closed = Open(kSize, kSize);
+  fabric_->HoldSends(false);
+  a()->transport()->Close(mine_, absl::CancelledError("enough"));
+  ASSERT_TRUE(BothClosed());
+  EXPECT_TRUE(windows().Close(closed.name)) << "nothing to wait for";
+  a()->closed.clear();
+  b()->closed.clear();
+  Connect();
+  EXPECT_TRUE(Lands(Place(kept, 0, kSize)));
+  EXPECT_TRUE(std::equal(near_.begin(), near_.end(), far_.begin()));
+  EXPECT_EQ(fabric_->counters().binds, 1u) << "one that was closed is not bound again";
+  EXPECT_TRUE(Close(kept.name));
+  EXPECT_FALSE(Lands(Place(kept, 0, kSize)));
+}
+
 // A connection that ends with windows half closed: they are closed before it.
 TEST_F(VerbsWindows, CloseWithAConnectionThatFails) {
   const PeerWindows::Opened first = Open(0, kSize);

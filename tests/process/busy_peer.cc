@@ -88,6 +88,7 @@ TcpOptions::Io IoNamed(const char* name) {
 int RunBusy(char** argv) {
   EngineOptions options;
   options.lanes = 1;
+  options.transports = {"tcp"};
   options.tcp.io = IoNamed(argv[2]);
   auto engine = Engine::Create(options);
   if (!engine.ok()) return Fail("engine", engine.status());
@@ -171,6 +172,7 @@ int RunRefusedIoUring(char** argv) {
     return 0;
   }
   EngineOptions options;
+  options.transports = {"tcp"};
   options.tcp.io = TcpOptions::Io::kIoUring;
   std::printf("insisting: %s\n", Engine::Create(options).status().ToString().c_str());
   options.tcp.io = TcpOptions::Io::kAuto;

@@ -24,7 +24,10 @@ DOCUMENT = {
     'between': (dict, type(None)), 'check': (dict, type(None)),
 }
 RAIL = {'device': str, 'port': COUNT, 'gid_index': COUNT, 'gid_type': str, 'usable': bool, 'reason': str}
-BETWEEN = {'from': str, 'to': str, 'interface': str, 'transport': str, 'reason': str, 'rails': [RAIL]}
+RANKED = {'device': str, 'port': COUNT, 'gid_index': MAYBE_COUNT, 'gid_type': str, 'address': str,
+          'speed_gbps': NUMBER, 'numa_distance': COUNT, 'used': bool, 'reason': str}
+BETWEEN = {'from': str, 'to': str, 'interface': str, 'transport': str, 'reason': str, 'rails': [RAIL],
+           'ports': [RANKED]}
 CHECK = {'host': str, 'port': COUNT, 'passed': bool, 'failed_step': MAYBE_TEXT, 'transport': str,
          'steps': [{'name': str, 'outcome': str, 'detail': str, 'cause': str}]}
 STEPS = ['resolve', 'route', 'tcp', 'mcp', 'server', 'rdma', 'transfer']

@@ -5,7 +5,8 @@
 #include "mcp/engine.h"
 
 int main() {
-  auto engine = mcp::Engine::Create();
+  // Over RDMA where a device has the address, else over TCP.
+  auto engine = mcp::Engine::Create({.address = "127.0.0.1"});
   if (!engine.ok()) return 1;
 
   // Somebody to talk to: usually on another host.

@@ -5,6 +5,7 @@ namespace mcp::internal {
 
 FakeFabric::Counters FakeFabric::counters() {
   const std::lock_guard<std::mutex> lock(mutex);
+  counts.regions = regions.size();
   return counts;
 }
 
@@ -38,6 +39,11 @@ void FakeFabric::HoldSends(bool held) {
 void FakeFabric::TakeWindowsAway() {
   const std::lock_guard<std::mutex> lock(mutex);
   windows = false;
+}
+
+void FakeFabric::TakeDmabufsAway() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  dmabufs = false;
 }
 
 void FakeFabric::MoveFar(uint8_t device) {

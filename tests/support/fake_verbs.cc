@@ -2,6 +2,7 @@
 #include "tests/support/fake_verbs.h"
 
 #include <arpa/inet.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <bit>
@@ -88,7 +89,7 @@ class FakeCalls final : public VerbsCalls {
       OpenedDevice& device = devices.emplace_back();
       device.context = &made->context;
       device.name = absl::StrCat("fake", made->number);
-      device.attributes.phys_port_cnt = 1;
+      device.attributes.phys_port_cnt = fabric_->ports;
       device.attributes.max_cqe = kCompletionsMax;
       device.attributes.max_srq_wr = kCompletionsMax;
       device.attributes.max_qp_rd_atom = 16;
@@ -118,13 +119,24 @@ class FakeCalls final : public VerbsCalls {
     return attributes;
   }
   std::vector<GidEntry> Gids(ibv_context* context) override {
-    GidEntry gid;
-    gid.gid.raw[10] = gid.gid.raw[11] = 0xff;
-    gid.gid.raw[12] = 127;
-    gid.gid.raw[14] = FakeOf<FakeContext>(context)->number;
-    gid.gid.raw[15] = 1;
-    gid.roce_v2 = true;
-    return {gid};
+    std::vector<GidEntry> gids;
+    for (uint8_t port = 1; port <= fabric_->ports; ++port) {
+      GidEntry& gid = gids.emplace_back();
+      gid.gid.raw[10] = gid.gid.raw[11] = 0xff;
+      gid.gid.raw[12] = 127;
+      gid.gid.raw[13] = static_cast<uint8_t>(port - 1);
+      gid.gid.raw[14] = FakeOf<FakeContext>(context)->number;
+      gid.gid.raw[15] = 1;
+      gid.port = port;
+      gid.roce_v2 = true;
+    }
+    if (FakeOf<FakeContext>(context)->number == 0) {
+      GidEntry& ipv6 = gids.emplace_back();
+      ipv6.gid.raw[15] = 1;
+      ipv6.index = 1;
+      ipv6.roce_v2 = true;
+    }
+    return gids;
   }
 
   absl::StatusOr<ibv_pd*> AllocateDomain(ibv_context* context) override {
@@ -145,6 +157,18 @@ class FakeCalls final : public VerbsCalls {
     fabric_->regions[region->mr.lkey] = region;
     return &region->mr;
   }
+  absl::StatusOr<ibv_mr*> RegisterDmabuf(ibv_pd* domain, int fd, uint64_t offset, void* address, size_t length,
+                                         unsigned access) override {
+    struct stat file;
+    if (fstat(fd, &file) != 0) return ErrnoStatus(errno, "fake: register a dma-buf");
+    if (offset + length > static_cast<uint64_t>(file.st_size)) return ErrnoStatus(EINVAL, "fake: register a dma-buf");
+    {
+      const std::lock_guard<std::mutex> lock(fabric_->mutex);
+      if (!fabric_->dmabufs) return absl::FailedPreconditionError("fake: no dma-bufs");
+      fabric_->counts.dmabufs_registered.push_back(offset);
+    }
+    return RegisterMemory(domain, address, length, access);
+  }
   void DeregisterMemory(ibv_mr* mr) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
     for (const auto& [index, window] : fabric_->windows_by_index) {
@@ -161,6 +185,7 @@ class FakeCalls final : public VerbsCalls {
     window->mw.pd = domain;
     window->mw.type = IBV_MW_TYPE_1;
     window->mw.rkey = fabric_->next_window++ << 8;
+    window->key = window->mw.rkey;
     ++fabric_->counts.windows_made;
     fabric_->windows_by_index[window->mw.rkey >> 8] = window;
     return &window->mw;
@@ -334,7 +359,7 @@ class FakeCalls final : public VerbsCalls {
       Push(*FakeOf<FakeId>(base), EventOf(RDMA_CM_EVENT_ADDR_ERROR, -EHOSTUNREACH));
       return absl::OkStatus();
     }
-    base->verbs = &DeviceAt(source).context;
+    PutAt(source, base);
     Push(*FakeOf<FakeId>(base), EventOf(RDMA_CM_EVENT_ADDR_RESOLVED));
     return absl::OkStatus();
   }
@@ -358,7 +383,7 @@ class FakeCalls final : public VerbsCalls {
     FakeId& listener = *found->second;
     FakeId* asked = NewId(listener.id.channel, nullptr);
     asked->context = listener.context;
-    asked->id.verbs = &listener.context->host->DeviceAt(&base->route.addr.dst_addr).context;
+    listener.context->host->PutAt(&base->route.addr.dst_addr, &asked->id);
     asked->id.route.addr.src_storage = base->route.addr.dst_storage;
     asked->id.route.addr.dst_storage = base->route.addr.src_storage;
     asked->remote_qp = parameters->qp_num;
@@ -435,12 +460,17 @@ class FakeCalls final : public VerbsCalls {
     }
     return text;
   }
-  // The first has every address that no other has.
-  FakeContext& DeviceAt(const sockaddr* address) {
+  // On the device and port that have the address. The first has every address that no other has.
+  void PutAt(const sockaddr* address, rdma_cm_id* id) {
+    id->verbs = &contexts_.front()->context;
+    id->port_num = 1;
     for (const auto& device : contexts_) {
-      if (HostOf(address) == absl::StrCat("127.0.", device->number, ".1")) return *device;
+      for (uint8_t port = 1; port <= fabric_->ports; ++port) {
+        if (HostOf(address) != absl::StrCat("127.", port - 1, ".", device->number, ".1")) continue;
+        id->verbs = &device->context;
+        id->port_num = port;
+      }
     }
-    return *contexts_.front();
   }
 
   const std::shared_ptr<FakeFabric> fabric_;

@@ -37,9 +37,10 @@ struct FakeId;
 class FakeFabric {
  public:
   enum class Kind { kChecked, kNoCost };
-  // Every engine has so many devices: fake0 at 127.0.0.1, fake1 at 127.0.1.1, ...
-  explicit FakeFabric(Kind fabric_kind = Kind::kChecked, uint8_t device_count = 1)
-      : kind(fabric_kind), devices(device_count) {}
+  // Every engine has so many devices: fake0 at 127.0.0.1 and [::1], fake1 at 127.0.1.1, ...; their second ports, if
+  // they have any, at 127.1.0.1, 127.1.1.1, ...
+  explicit FakeFabric(Kind fabric_kind = Kind::kChecked, uint8_t device_count = 1, uint8_t ports_each = 1)
+      : kind(fabric_kind), devices(device_count), ports(ports_each) {}
 
   struct Counters {
     uint64_t sends_posted = 0;      // work requests
@@ -52,8 +53,10 @@ class FakeFabric {
     uint64_t notifications = 0;
     uint64_t failures = 0;  // that were asked for by FailNext
     uint64_t windows_made = 0;
-    uint64_t binds = 0;         // of memory; unbinding is not counted
-    uint64_t regions_lost = 0;  // deregistered under a window that was bound to them
+    uint64_t binds = 0;                        // of memory; unbinding is not counted
+    uint64_t regions_lost = 0;                 // deregistered under a window that was bound to them
+    size_t regions = 0;                        // registered now
+    std::vector<uint64_t> dmabufs_registered;  // from where in them, each time
   };
 
   Counters counters();
@@ -65,6 +68,8 @@ class FakeFabric {
   uint64_t BytesMoved(size_t engine, uint8_t device);
   // Engines that are made from now on find devices without memory windows.
   void TakeWindowsAway();
+  // From now on no device takes dma-bufs.
+  void TakeDmabufsAway();
   // Every engine's device reports it; on queue pairs, for each that it has.
   void Report(ibv_event_type type);
   // What is posted from now on is left undone until the queue pair fails, as if the peer did not answer.
@@ -87,6 +92,7 @@ class FakeFabric {
 
   const Kind kind;
   const uint8_t devices;
+  const uint8_t ports;
   std::mutex mutex;
   Counters counts;
   int fail_next = -1;
@@ -104,6 +110,7 @@ class FakeFabric {
   std::unordered_map<uint32_t, FakeQueuePair*> queue_pairs;
   std::unordered_map<uint32_t, FakeRegion*> regions;  // by key: lkey and rkey are one
   bool windows = true;
+  bool dmabufs = true;
   uint32_t next_window = 1 << 16;                              // apart from regions' keys
   std::unordered_map<uint32_t, FakeWindow*> windows_by_index;  // a key without its low eight bits
   std::map<uint16_t, FakeId*> listeners;

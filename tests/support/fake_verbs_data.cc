@@ -139,6 +139,8 @@ const ibv_mr* FakeOperations::Reach(FakeFabric& fabric, const FakeQueuePair& to,
 ibv_wc_status FakeOperations::ExecuteBind(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work) {
   auto& window = *FakeOf<FakeWindow>(work.bind_mw.mw);
   const ibv_mw_bind_info& info = work.bind_mw.bind_info;
+  // As soft-RoCE has it: whoever's count of keys is not the device's has missed that a bind failed.
+  if (work.bind_mw.rkey != ibv_inc_rkey(window.key)) return IBV_WC_MW_BIND_ERR;
   window.key = work.bind_mw.rkey;
   window.region = nullptr;
   if (info.length == 0) return IBV_WC_SUCCESS;
@@ -188,6 +190,7 @@ ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, con
 }
 
 ibv_wc_status FakeOperations::Move(FakeFabric& fabric, FakeQueuePair& qp, FakeQueuePair& to, const ibv_send_wr& work) {
+  if (LengthOf(work) == 0) return IBV_WC_SUCCESS;  // the key is not looked at (C9-88)
   const unsigned right = work.opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE;
   const ibv_mr* const reached = Reach(fabric, to, work.wr.rdma.rkey, right);
   if (reached == nullptr || !Within(*reached, work.wr.rdma.remote_addr, LengthOf(work))) {

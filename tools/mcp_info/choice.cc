@@ -1,6 +1,8 @@
 #include "tools/mcp_info/choice.h"
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -62,6 +64,91 @@ std::vector<RailCandidate> Candidates(const Facts& facts, const Interface& inter
   return rails;
 }
 
+bool IsIpv6(absl::string_view address) { return absl::StrContains(address, ':'); }
+
+// By which a port is ranked: its best, and of those that are alike one that can be this path's.
+const Gid* BestGid(const Port& port, const Choice& choice) {
+  const auto worth = [&](const Gid& gid) {
+    return std::tuple(KindOf(gid), gid.address == choice.from, IsIpv6(gid.address) == IsIpv6(choice.from));
+  };
+  const auto best = std::max_element(port.gids.begin(), port.gids.end(),
+                                     [&](const Gid& a, const Gid& b) { return worth(a) < worth(b); });
+  return best == port.gids.end() ? nullptr : &*best;
+}
+
+bool BeginsAt(const Interface& interface, const RdmaDevice& device, const Port& port, const Choice& choice) {
+  return std::any_of(port.gids.begin(), port.gids.end(), [&](const Gid& gid) {
+    return OnInterface(interface, device, gid) && WhyNotUsable(device, port, gid, choice).empty();
+  });
+}
+
+// Further rails begin at an address of the peer's family (docs/decisions/007-devices-as-rails.md).
+std::string WhyNoFurtherRail(const Port& port, const Choice& choice) {
+  if (port.link_layer == "InfiniBand") return "on InfiniBand all rails go by the port that has the route";
+  const bool reaches = std::any_of(port.gids.begin(), port.gids.end(), [&](const Gid& gid) {
+    return !IsLinkLocal(gid.address) && IsIpv6(gid.address) == IsIpv6(choice.to);
+  });
+  return reaches ? "" : absl::StrCat("it has no ", IsIpv6(choice.to) ? "IPv6" : "IPv4", " address to connect from");
+}
+
+internal::PortFacts FactsOf(const RdmaDevice& device, const Port& port, const Gid* gid) {
+  internal::PortFacts facts;
+  facts.name = absl::StrCat(device.name, "/", port.number);
+  facts.why_not = device.problem;
+  if (!port.active()) facts.why_not = absl::StrCat("the port is ", port.state, ", ", port.physical_state);
+  if (gid != nullptr) facts.gid = KindOf(*gid);
+  facts.megabits_per_second = static_cast<int64_t>(1000 * port.speed_gbps);
+  facts.numa_distance = device.numa_distance;
+  return facts;
+}
+
+// The first rail goes by the port that has the route, the others by the best of the rest: so says the transport
+// (VerbsNetworkImpl::Sources).
+std::vector<RankedPort> RankedPorts(const Facts& facts, const Interface& interface, const Choice& choice) {
+  std::vector<RankedPort> ports;
+  std::vector<internal::PortFacts> ranked_by;
+  std::vector<std::string> why_no_further_rail;
+  size_t first = 0;
+  for (const RdmaDevice& device : facts.rdma_devices) {
+    for (const Port& port : device.ports) {
+      const Gid* const gid = BestGid(port, choice);
+      RankedPort& ranked = ports.emplace_back();
+      ranked.device = device.name;
+      ranked.port = port.number;
+      if (gid != nullptr) ranked.gid_index = gid->index;
+      if (gid != nullptr) ranked.gid_type = gid->type;
+      if (gid != nullptr) ranked.address = gid->address;
+      ranked.speed_gbps = port.speed_gbps;
+      ranked.numa_distance = device.numa_distance;
+      ranked_by.push_back(FactsOf(device, port, gid));
+      why_no_further_rail.push_back(WhyNoFurtherRail(port, choice));
+      if (first == 0 && BeginsAt(interface, device, port, choice)) first = ports.size();
+    }
+  }
+  std::vector<RankedPort> in_order;
+  for (const internal::RankedPort& ranked : internal::RankPorts(ranked_by, internal::kPortsUsedMax)) {
+    RankedPort& port = in_order.emplace_back(std::move(ports[ranked.index]));
+    const bool is_first = first == ranked.index + 1;
+    port.used = ranked.reason.empty() && (is_first || why_no_further_rail[ranked.index].empty());
+    port.reason = !ranked.reason.empty() ? ranked.reason
+                  : is_first             ? "the path begins at it: the first rail"
+                  : port.used            ? "further rails"
+                                         : why_no_further_rail[ranked.index];
+    if (is_first && port.used) std::rotate(in_order.begin(), in_order.end() - 1, in_order.end());
+  }
+  std::stable_partition(in_order.begin(), in_order.end(), [](const RankedPort& port) { return port.used; });
+  return in_order;
+}
+
+// The transport does not take it though the path begins there; empty: it does, or none begins there.
+std::string WhyFirstIsNotUsed(const Choice& choice) {
+  const RailCandidate& rail = choice.rails.front();
+  const auto port = std::find_if(choice.ports.begin(), choice.ports.end(), [&](const RankedPort& ranked) {
+    return ranked.device == rail.device && ranked.port == rail.port;
+  });
+  return port == choice.ports.end() || port->used ? "" : absl::StrCat(rail.device, "/", rail.port, ": ", port->reason);
+}
+
 // Empty: verbs it is.
 std::string WhyNotVerbs(const Facts& facts, const Interface& interface, const Choice& choice) {
   if (facts.rdma_devices.empty()) return "no RDMA device in /sys/class/infiniband";
@@ -74,7 +161,7 @@ std::string WhyNotVerbs(const Facts& facts, const Interface& interface, const Ch
     return absl::StrCat("no GID on ", interface.name, " will do; ", best.device, "/", best.port, " GID ",
                         best.gid_index, ": ", best.reason);
   }
-  return "";
+  return WhyFirstIsNotUsed(choice);
 }
 
 }  // namespace
@@ -95,6 +182,7 @@ Choice Choose(const Facts& facts, absl::string_view from, absl::string_view to) 
     return choice;
   }
   choice.rails = Candidates(facts, *interface, choice);
+  choice.ports = RankedPorts(facts, *interface, choice);
   choice.reason = WhyNotVerbs(facts, *interface, choice);
   if (choice.reason.empty()) {
     choice.transport = "verbs";

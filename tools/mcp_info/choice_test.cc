@@ -25,8 +25,8 @@ Facts WithDevice() {
   port.link_layer = "Ethernet";
   port.gids = {{0, "fe80::", "fe80::1", "RoCE v1", "eth2", GidReach::kSegment},
                {1, "fe80::", "fe80::1", "RoCE v2", "eth2", GidReach::kLinkLocal},
-               {2, "", kHere, "RoCE v1", "eth2", GidReach::kSegment},
-               {3, "", kHere, "RoCE v2", "eth2", GidReach::kRoutable}};
+               {2, "::ffff:10.0.0.1", kHere, "RoCE v1", "eth2", GidReach::kSegment},
+               {3, "::ffff:10.0.0.1", kHere, "RoCE v2", "eth2", GidReach::kRoutable}};
   RdmaDevice device;
   device.name = "mlx5_0";
   device.ports = {port};
@@ -54,6 +54,68 @@ TEST(Choice, LinkLocalReachesLinkLocal) {
   EXPECT_EQ(choice.transport, "verbs");
   ASSERT_FALSE(choice.rails.empty());
   EXPECT_EQ(choice.rails[0].gid_index, 1);
+}
+
+// A second device with one GID.
+RdmaDevice Another(const std::string& name, const std::string& address, double speed_gbps) {
+  RdmaDevice device;
+  device.name = name;
+  device.numa_distance = 10;
+  Port port;
+  port.number = 1;
+  port.state = "ACTIVE";
+  port.physical_state = "LinkUp";
+  port.link_layer = "Ethernet";
+  port.speed_gbps = speed_gbps;
+  const std::string value = address.find(':') == std::string::npos ? "::ffff:" + address : address;
+  port.gids = {{1, value, address, "RoCE v2", name + "_if", GidReach::kRoutable}};
+  device.ports = {port};
+  return device;
+}
+
+std::vector<std::string> PortNames(const Choice& choice) {
+  std::vector<std::string> names;
+  for (const RankedPort& port : choice.ports) names.push_back(port.device + "/" + std::to_string(port.port));
+  return names;
+}
+
+TEST(Choice, RanksThePortsOfAllDevices) {
+  Facts facts = WithDevice();
+  facts.rdma_devices[0].ports[0].speed_gbps = 25;
+  facts.rdma_devices[0].numa_distance = 10;
+  facts.rdma_devices.push_back(Another("slow", "10.1.0.1", 100));
+  facts.rdma_devices.push_back(Another("fast", "10.2.0.1", 400));
+  facts.rdma_devices.push_back(Another("other_family", "fd00::1", 400));
+  facts.rdma_devices.push_back(Another("down", "10.4.0.1", 800));
+  facts.rdma_devices.back().ports[0].state = "DOWN";
+  const Port first = facts.rdma_devices[2].ports[0];
+  facts.rdma_devices[2].ports.push_back(first);
+  facts.rdma_devices[2].ports[1].number = 2;
+  facts.rdma_devices[2].ports[1].state = "INIT";
+  const Choice choice = Choose(facts, kHere, kThere);
+  EXPECT_EQ(choice.transport, "verbs");
+  // The one that has the route, though slower; then the best of the rest.
+  EXPECT_EQ(PortNames(choice),
+            (std::vector<std::string>{"mlx5_0/1", "fast/1", "slow/1", "other_family/1", "down/1", "fast/2"}));
+  ASSERT_EQ(choice.ports.size(), 6u);
+  EXPECT_EQ(choice.ports[0].gid_index, 3);
+  EXPECT_NE(choice.ports[0].reason.find("first rail"), std::string::npos);
+  for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(choice.ports[i].used) << i;
+  for (size_t i = 3; i < 6; ++i) EXPECT_FALSE(choice.ports[i].used) << i;
+  EXPECT_NE(choice.ports[3].reason.find("no IPv4 address"), std::string::npos) << choice.ports[3].reason;
+  EXPECT_NE(choice.ports[4].reason.find("DOWN"), std::string::npos) << choice.ports[4].reason;
+  EXPECT_NE(choice.ports[5].reason.find("INIT"), std::string::npos) << choice.ports[5].reason;
+}
+
+// As the transport does: four are used, and a path that begins at a fifth is none.
+TEST(Choice, APortBehindTheFourthIsNotUsed) {
+  Facts facts = WithDevice();
+  facts.rdma_devices[0].ports[0].speed_gbps = 25;
+  for (const char* name : {"a", "b", "c", "d"}) facts.rdma_devices.push_back(Another(name, "10.1.0.1", 100));
+  const Choice choice = Choose(facts, kHere, kThere);
+  EXPECT_EQ(choice.transport, "tcp");
+  EXPECT_NE(choice.reason.find("25000 Mb/s"), std::string::npos) << choice.reason;
+  EXPECT_EQ(choice.ports.back().device, "mlx5_0");
 }
 
 TEST(Choice, InfiniBandIsFoundByItsInterface) {

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "transports/verbs/ranking.h"
+
 namespace mcp::info {
 
 // Who can be reached from a GID.
@@ -25,6 +27,8 @@ struct Gid {
   std::string network_device;  // the network device under it; empty for InfiniBand
   GidReach reach = GidReach::kRoutable;
 };
+// As the transport ranks it.
+internal::GidKind KindOf(const Gid& gid);
 
 struct Port {
   int number = 0;
@@ -48,6 +52,7 @@ struct RdmaDevice {
   std::string node_guid;
   std::string pci_address;          // empty for software devices
   int numa_node = -1;               // -1: not known
+  uint32_t numa_distance = 0;       // from the CPUs that this process may use
   std::string problem;              // why libibverbs can't open it; empty: it can, or this build can't ask
   std::vector<std::string> limits;  // "max_mr_size 8.0 EiB", ...
   std::vector<Port> ports;

@@ -1,4 +1,5 @@
 #include <arpa/inet.h>
+#include <sched.h>
 
 #include <array>
 #include <cstring>
@@ -9,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "tools/mcp_info/collect.h"
 #include "tools/mcp_info/system_files.h"
+#include "transports/verbs/numa.h"
 
 namespace mcp::info {
 namespace {
@@ -35,9 +37,14 @@ std::string GidAddress(const std::string& value) {
 }
 
 GidReach Reach(const Gid& gid) {
-  if (gid.type == "InfiniBand") return GidReach::kRoutable;
-  if (gid.type == "RoCE v1") return GidReach::kSegment;
-  return absl::StartsWith(gid.value, "fe80:") ? GidReach::kLinkLocal : GidReach::kRoutable;
+  switch (KindOf(gid)) {
+    case internal::GidKind::kRoutable:
+      return GidReach::kRoutable;
+    case internal::GidKind::kLinkLocalV2:
+      return GidReach::kLinkLocal;
+    default:
+      return GidReach::kSegment;
+  }
 }
 
 std::vector<Gid> CollectGids(const std::string& port, bool ethernet) {
@@ -91,7 +98,18 @@ const char* GidReachName(GidReach reach) {
   return "";
 }
 
+internal::GidKind KindOf(const Gid& gid) {
+  in6_addr raw;
+  if (inet_pton(AF_INET6, gid.value.c_str(), &raw) != 1) return internal::GidKind::kNone;
+  return internal::KindOfGid(raw.s6_addr, gid.type == "InfiniBand" ? internal::GidVersion::kInfiniBand
+                                          : gid.type == "RoCE v2"  ? internal::GidVersion::kRoceV2
+                                                                   : internal::GidVersion::kRoceV1);
+}
+
 std::vector<RdmaDevice> CollectRdmaDevices(const std::string& root) {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  const bool know_cpus = sched_getaffinity(0, sizeof(cpus), &cpus) == 0;
   const std::string folder = root + "/sys/class/infiniband/";
   std::vector<RdmaDevice> devices;
   for (const std::string& name : ListFolder(folder)) {
@@ -102,6 +120,8 @@ std::vector<RdmaDevice> CollectRdmaDevices(const std::string& root) {
     device.firmware = ReadText(path + "/fw_ver");
     device.node_guid = ReadText(path + "/node_guid");
     device.numa_node = static_cast<int>(ReadNumber(path + "/device/numa_node", -1));
+    device.numa_distance = know_cpus ? internal::NumaDistance(path + "/device", root + "/sys/devices/system/node", cpus)
+                                     : internal::kNumaDistanceLocal;
     const std::string bus_name = LinkName(path + "/device");
     if (absl::StrContains(bus_name, ':')) device.pci_address = bus_name;
     for (const std::string& number : ListFolder(path + "/ports")) {

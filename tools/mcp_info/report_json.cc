@@ -86,9 +86,26 @@ Json RailJson(const RailCandidate& rail) {
           {"gid_type", rail.gid_type}, {"usable", rail.usable}, {"reason", rail.reason}};
 }
 
+Json RankedPortJson(const RankedPort& port) {
+  return {{"device", port.device},
+          {"port", port.port},
+          {"gid_index", port.gid_index >= 0 ? Json(port.gid_index) : Json(nullptr)},
+          {"gid_type", port.gid_type},
+          {"address", port.address},
+          {"speed_gbps", port.speed_gbps},
+          {"numa_distance", port.numa_distance},
+          {"used", port.used},
+          {"reason", port.reason}};
+}
+
 Json ChoiceJson(const Choice& choice) {
-  return {{"from", choice.from},           {"to", choice.to},         {"interface", choice.interface},
-          {"transport", choice.transport}, {"reason", choice.reason}, {"rails", Array(choice.rails, RailJson)}};
+  return {{"from", choice.from},
+          {"to", choice.to},
+          {"interface", choice.interface},
+          {"transport", choice.transport},
+          {"reason", choice.reason},
+          {"rails", Array(choice.rails, RailJson)},
+          {"ports", Array(choice.ports, RankedPortJson)}};
 }
 
 Json StepJson(const Step& step) {

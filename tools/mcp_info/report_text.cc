@@ -124,6 +124,15 @@ std::string FormatChoice(const Choice& choice) {
     absl::StrAppend(&text, "  ", rail.device, "/", rail.port, " GID ", rail.gid_index, " (", rail.gid_type,
                     "): ", rail.usable ? "usable" : absl::StrCat("not used: ", rail.reason), "\n");
   }
+  if (!choice.ports.empty()) text += "RDMA ports, in the order in which rails take them\n";
+  for (const RankedPort& port : choice.ports) {
+    absl::StrAppend(&text, "  ", port.device, "/", port.port,
+                    port.gid_index < 0
+                        ? ", no GID"
+                        : absl::StrCat(" GID ", port.gid_index, " (", port.gid_type, " ", port.address, ")"),
+                    ", ", port.speed_gbps, " Gb/s, NUMA distance ", port.numa_distance, ": ",
+                    port.used ? "" : "not used: ", port.reason, "\n");
+  }
   return text;
 }
 

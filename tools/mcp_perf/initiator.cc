@@ -64,9 +64,7 @@ absl::Status Initiator::Run(TestResult& result, const ProgressCallback& progress
 absl::Status Initiator::ChooseTransport() {
   spec_.transport = options_.transport;
   if (options_.transport == "tcp") return absl::OkStatus();
-  // Between two hosts the route decides; here both ends have the one address.
-  const bool loopback = options_.mode == Options::Mode::kLoopback;
-  const absl::Status verbs = WhyNotVerbs(VerbsOf(options_), loopback ? host_ : "");
+  const absl::Status verbs = WhyNotVerbs(VerbsOf(options_), host_);
   if (verbs.ok()) return absl::OkStatus();
   if (options_.transport == "auto" && absl::IsUnavailable(verbs)) {
     spec_.transport = "tcp";

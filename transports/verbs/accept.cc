@@ -62,7 +62,16 @@ class VerbsPending final : public PendingConnection {
 absl::StatusOr<std::string> VerbsTransport::Listen(absl::string_view text) {
   MCP_ASSIGN_OR_RETURN(VerbsAddress address, ParseVerbsAddress(text));
   MCP_ASSIGN_OR_RETURN(rdma_cm_id * id, calls().CreateId(channel_, nullptr));
-  if (absl::Status listening = calls().Listen(id, address.raw(), kBacklog); !listening.ok()) {
+  absl::Status listening = calls().Listen(id, address.raw(), kBacklog);
+  // The connection manager lets one listen where no device is, and nobody can connect.
+  const bool is_there = address.is_any() || network_->DeviceAt(address) != nullptr ||
+                        (listening.ok() && network_->DeviceOf(id) != nullptr);
+  if (!is_there) {
+    listening =
+        absl::UnavailableError(absl::StrCat(listening.message(), listening.ok() ? "" : "; ",
+                                            "no RDMA device has the address (", network_->AddressesText(), ")"));
+  }
+  if (!listening.ok()) {
     calls().DestroyId(id);
     return absl::Status(listening.code(), absl::StrCat("verbs: listen at ", text, ": ", listening.message()));
   }
@@ -171,7 +180,7 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
   connection->deadline_ns = clock_->NowNs() + kConfirmNs;
   ++handshakes_;
   absl::Status accepted = [&]() -> absl::Status {
-    connection->device = network_->DeviceOf(id->verbs);
+    connection->device = network_->DeviceOf(id);
     if (connection->device == nullptr) return absl::UnavailableError("verbs: the request came by a device not in use");
     MCP_RETURN_IF_ERROR(calls().MigrateId(id, channel_));
     id->context = connection;
@@ -209,6 +218,7 @@ void VerbsTransport::SayWelcome(VerbsConnection& connection) {
   connection.credit = kCreditsPerConnection;
   if (!PostOwn(connection, MessageType::kWelcome, connection.hello)) return;
   connection.hello = {};
+  BindLostWindows(connection);
 }
 
 }  // namespace mcp::internal

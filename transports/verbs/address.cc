@@ -4,6 +4,7 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -110,10 +111,31 @@ std::string FormatVerbsAddress(const sockaddr* address) {
   return absl::StrCat("address family ", address->sa_family);
 }
 
-int GidRank(const GidEntry& gid) {
-  if (std::all_of(std::begin(gid.gid.raw), std::end(gid.gid.raw), [](uint8_t byte) { return byte == 0; })) return 0;
-  const int version = gid.roce_v1 ? 0 : 2;  // InfiniBand has but one
-  return 1 + version + (IsLinkLocal(gid.gid) && (gid.roce_v1 || gid.roce_v2) ? 0 : 1);
+std::string FormatVerbsHost(const VerbsAddress& address) {
+  const absl::StatusOr<Endpoint> endpoint = ParseEndpoint(FormatVerbsAddress(address.raw()));
+  return endpoint.ok() ? endpoint->host : "?";
+}
+
+// To connect a datagram socket sends nothing.
+absl::StatusOr<VerbsAddress> SourceFor(const VerbsAddress& target) {
+  const int probe = socket(target.storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (probe < 0) return ErrnoStatus(errno, "socket");
+  VerbsAddress to = target;
+  if (to.port() == 0) to.set_port(1);  // any will do
+  VerbsAddress source;
+  socklen_t length = sizeof(source.storage);
+  const bool found =
+      connect(probe, to.raw(), sizeof(to.storage)) == 0 && getsockname(probe, source.raw(), &length) == 0;
+  const int error = errno;
+  close(probe);
+  if (found) return source;
+  return absl::UnavailableError(absl::StrCat("no route to ", FormatVerbsHost(target), ": ", ErrnoText(error)));
+}
+
+GidKind KindOfGid(const GidEntry& gid) {
+  return KindOfGid(gid.gid.raw, gid.roce_v1   ? GidVersion::kRoceV1
+                                : gid.roce_v2 ? GidVersion::kRoceV2
+                                              : GidVersion::kInfiniBand);
 }
 
 std::string FormatGid(const GidEntry& gid) {

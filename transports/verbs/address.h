@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "transports/verbs/calls.h"
+#include "transports/verbs/ranking.h"
 
 namespace mcp::internal {
 
@@ -34,10 +35,13 @@ struct VerbsAddress {
 // "1.2.3.4:5" or "[IPv6]:5"; names are not resolved here.
 absl::StatusOr<VerbsAddress> ParseVerbsAddress(absl::string_view text);
 std::string FormatVerbsAddress(const sockaddr* address);
+// "1.2.3.4", without the port.
+std::string FormatVerbsHost(const VerbsAddress& address);
+// Of this host, from which it would send there; an address of this host is its own. kUnavailable: no route.
+absl::StatusOr<VerbsAddress> SourceFor(const VerbsAddress& target);
 VerbsAddress CopyVerbsAddress(const sockaddr* address);
 
-// The higher the better: RoCE v2 before v1, routable before link-local.
-int GidRank(const GidEntry& gid);
+GidKind KindOfGid(const GidEntry& gid);
 std::string FormatGid(const GidEntry& gid);
 // The IP address that a RoCE GID stands for; none on InfiniBand.
 std::optional<VerbsAddress> AddressOfGid(const GidEntry& gid);

@@ -82,6 +82,10 @@ class VerbsCalls {
   virtual absl::StatusOr<ibv_pd*> AllocateDomain(ibv_context* context) = 0;
   virtual void FreeDomain(ibv_pd* domain) = 0;
   virtual absl::StatusOr<ibv_mr*> RegisterMemory(ibv_pd* domain, void* address, size_t length, unsigned access) = 0;
+  // Memory of a dma-buf, which queue pairs name by the addresses from `address` on. kFailedPrecondition where the
+  // device, its driver or the kernel has no part in that.
+  virtual absl::StatusOr<ibv_mr*> RegisterDmabuf(ibv_pd* domain, int fd, uint64_t offset, void* address, size_t length,
+                                                 unsigned access) = 0;
   virtual void DeregisterMemory(ibv_mr* region) = 0;
   // Of type 1. Binding it is the data path's (ibv_bind_mw).
   virtual absl::StatusOr<ibv_mw*> AllocateWindow(ibv_pd* domain) = 0;

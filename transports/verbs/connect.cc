@@ -129,7 +129,7 @@ absl::Status VerbsTransport::BeginRequest(VerbsConnection& connection) {
 }
 
 absl::Status VerbsTransport::OnAddressResolved(VerbsConnection& connection) {
-  VerbsDevice* device = network_->DeviceOf(connection.cm_id->verbs);
+  VerbsDevice* device = network_->DeviceOf(connection.cm_id);
   if (device == nullptr) {
     return absl::UnavailableError(
         absl::StrCat("verbs: the route to ", connection.remote_address,
@@ -239,6 +239,7 @@ void VerbsTransport::OnWelcome(VerbsConnection& connection, const std::byte* byt
   --handshakes_;
   connection.credit = kCreditsPerConnection;
   connection.hello = {};
+  BindLostWindows(connection);
   Event* event = NextEvent(Event::Kind::kConnected, connection);
   event->data = bytes;
   event->data_bytes = count;

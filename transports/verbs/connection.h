@@ -28,8 +28,10 @@ struct PostedWork {
   bool one_sided = false;   // the last piece of kPlace or kFetch work: gives kDone, with what came before it
   bool transient = false;   // the registration is for this use alone
   Registration registered;  // of the payload
+  RegionsHold held;         // of a region's payload, which may be sent again when the peer's rail has it already
   uint64_t work_id = 0;
   uint64_t window = 0;  // closes that one
+  bool binds = false;   // no, opens it
 };
 
 // The accounting of one send queue. Requests complete in order, and the completion of one says that all before it are
@@ -110,6 +112,7 @@ struct VerbsConnection {
   uint32_t credit = 0;      // messages that the peer has room for
   uint32_t unsignaled = 0;  // requests since the last that asks for a completion
   uint32_t unsignaled_staged = 0;
+  bool holds_unseen = false;  // one of them holds a region
   uint32_t inline_bytes_max = 0;
 
   // Receiving.

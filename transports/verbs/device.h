@@ -74,9 +74,11 @@ class VerbsTransport final : public Transport, private PeerWindows {
     ibv_mw* window = nullptr;
     ibv_mr* memory = nullptr;                           // that it is bound to
     std::unique_ptr<DeviceMemory::Grant> registration;  // in its place
+    absl::Span<std::byte> range;
     ConnectionId bound_by = 0;
     uint16_t generation = 0;  // of that connection
     uint32_t binds = 0;
+    bool lost = false;  // the bind was flushed: the peer may know a key that nothing stands behind
     bool closing = false;
   };
   // A kSent, kDone or kWindowClosed that is owed.
@@ -134,8 +136,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
     Registration held;
   };
   bool FindPayload(VerbsConnection& connection, const WorkRequest& work, PayloadKey* key);
-  bool FindWithoutMaking(const VerbsConnection& connection, const WorkRequest& work, PostedWork& posted,
-                         uint32_t* lkey);
+  bool FindWithoutMaking(VerbsConnection& connection, const WorkRequest& work, PostedWork& posted, uint32_t* lkey);
   ibv_send_wr& ChainPieces(VerbsConnection& connection, const WorkRequest& work, ibv_wr_opcode opcode, PayloadKey key);
   uint64_t PiecesOf(const VerbsConnection& connection, const WorkRequest& work) const;
   void AskForCompletion(VerbsConnection& connection, ibv_send_wr* work);
@@ -144,6 +145,9 @@ class VerbsTransport final : public Transport, private PeerWindows {
   void Ring(VerbsConnection& connection);
   bool PostOwn(VerbsConnection& connection, MessageType type, absl::Span<const std::byte> bytes);
   bool PostMarker(VerbsConnection& connection);
+  bool PostEmptyWrite(VerbsConnection& connection);
+  void HoldRegion(VerbsConnection& connection, const DeviceMemory::Grant& region);
+  void SeeHoldsThrough();
   void PayCredit();
 
   // windows.cc
@@ -152,6 +156,9 @@ class VerbsTransport final : public Transport, private PeerWindows {
   bool Close(uint64_t name) override;
   OperationWindow* WindowOf(uint64_t name);
   bool Bind(VerbsConnection& connection, OperationWindow& window, absl::Span<std::byte> range);
+  bool BindFor(VerbsConnection& connection, OperationWindow& window, uint64_t name);
+  void BindLostWindows(VerbsConnection& connection);
+  void OnBindFlushed(uint64_t name);
   void OnUnbound(uint64_t name, bool done);
   void Release(OperationWindow& window, bool unbound);
   void FreeWindows();
@@ -208,6 +215,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
   std::vector<OperationWindow> windows_;
   std::deque<uint32_t> free_windows_;  // their places, in the order of their closing
   uint64_t windows_opened_ = 0;
+  uint32_t windows_lost_ = 0;
 
   // Work requests under construction, for one connection.
   VerbsConnection* chain_owner_ = nullptr;
@@ -235,6 +243,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
   uint32_t handshakes_ = 0;            // connections that wait for the connection manager
   uint32_t rounds_ = 0;
   uint64_t reports_seen_ = 0;
+  bool holds_waiting_ = false;  // for room in a send queue
   bool look_around_ = true;
 };
 

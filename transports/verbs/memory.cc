@@ -1,7 +1,13 @@
 #include "transports/verbs/memory.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <utility>
 
+#include "lib/base/errno_status.h"
 #include "lib/base/status_macros.h"
 #include "lib/memory/populate.h"
 #include "lib/memory/region_table.h"
@@ -38,9 +44,10 @@ unsigned AccessFlags(uint32_t access) {
 
 }  // namespace
 
+// Ports of one device have one between them.
 DeviceRegions::~DeviceRegions() {
-  for (ibv_mr* region : regions) {
-    if (region != nullptr) calls->DeregisterMemory(region);
+  for (auto region = regions.begin(); region != regions.end(); ++region) {
+    if (*region != nullptr && std::find(regions.begin(), region, *region) == region) calls->DeregisterMemory(*region);
   }
 }
 
@@ -52,41 +59,67 @@ RemoteWindow DeviceRegions::Window(const std::byte* address) const {
   return window;
 }
 
+VerbsGrant::~VerbsGrant() {
+  if (dmabuf_fd_ >= 0) close(dmabuf_fd_);
+}
+
 // The caller may unmap the range once the grant is gone, so nothing of it stays in the cache.
 class VerbsMemory::RegionGrant final : public VerbsGrant {
  public:
   RegionGrant(VerbsMemory& memory, Registration registration, const std::byte* base)
-      : VerbsGrant(*reinterpret_cast<const DeviceRegions*>(registration.handle()), base),
+      : VerbsGrant(RegionsHold(*reinterpret_cast<DeviceRegions*>(registration.handle())), base),
         memory_(memory),
         registration_(std::move(registration)) {}
-  ~RegionGrant() override { memory_.Forget(std::move(registration_)); }
+  ~RegionGrant() override {
+    const bool held = IsHeldElsewhere(2);  // the cache's and ours
+    memory_.Forget(std::move(registration_));
+    if (held) memory_.on_held_();
+  }
 
  private:
   VerbsMemory& memory_;
   Registration registration_;
 };
 
-class VerbsMemory::ExportGrant final : public VerbsGrant {
+// Of a registration that nobody shares: an export, or memory of a dma-buf, which the cache cannot tell from what else
+// was at its address.
+class VerbsMemory::OwnGrant final : public VerbsGrant {
  public:
-  ExportGrant(std::unique_ptr<DeviceRegions> regions, const std::byte* base)
-      : VerbsGrant(*regions, base), regions_(std::move(regions)) {}
+  OwnGrant(VerbsMemory& memory, std::unique_ptr<DeviceRegions> regions, const DeviceRange& range, int dmabuf_fd)
+      : VerbsGrant(RegionsHold(std::move(regions)), range.bytes.data(), dmabuf_fd, range.dmabuf_offset),
+        memory_(memory) {}
+  ~OwnGrant() override {
+    if (IsHeldElsewhere(1)) memory_.on_held_();
+  }
 
  private:
-  const std::unique_ptr<DeviceRegions> regions_;
+  VerbsMemory& memory_;
 };
 
-VerbsMemory::VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains, Regions kind)
-    : calls_(calls), domains_(std::move(domains)), kind_(kind), cache_(registrar_, {.granularity = kGranularity}) {}
+VerbsMemory::VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains, Regions kind,
+                         absl::AnyInvocable<void() const> on_held)
+    : calls_(calls),
+      domains_(std::move(domains)),
+      kind_(kind),
+      on_held_(std::move(on_held)),
+      cache_(registrar_, {.granularity = kGranularity}) {}
 
-absl::StatusOr<std::unique_ptr<DeviceMemory::Grant>> VerbsMemory::Register(absl::Span<std::byte> range) {
-  MCP_ASSIGN_OR_RETURN(Registration registration, cache_.Acquire(range.data(), range.size()));
-  return std::make_unique<RegionGrant>(*this, std::move(registration), range.data());
+absl::StatusOr<std::unique_ptr<DeviceMemory::Grant>> VerbsMemory::Register(const DeviceRange& range) {
+  if (range.dmabuf_fd < 0) {
+    MCP_ASSIGN_OR_RETURN(Registration registration, cache_.Acquire(range.bytes.data(), range.bytes.size()));
+    return std::make_unique<RegionGrant>(*this, std::move(registration), range.bytes.data());
+  }
+  MCP_ASSIGN_OR_RETURN(std::unique_ptr<DeviceRegions> regions, MakeRegions(range, RegionFlags(kind_)));
+  regions->shared = kind_ == Regions::kShared;
+  const int kept = fcntl(range.dmabuf_fd, F_DUPFD_CLOEXEC, 0);  // for exports
+  if (kept < 0) return ErrnoStatus(errno, "register: duplicate the dma-buf's descriptor");
+  return std::make_unique<OwnGrant>(*this, std::move(regions), range, kept);
 }
 
-absl::StatusOr<std::unique_ptr<DeviceMemory::Grant>> VerbsMemory::Export(absl::Span<std::byte> range, uint32_t access) {
+absl::StatusOr<std::unique_ptr<DeviceMemory::Grant>> VerbsMemory::Export(const DeviceRange& range, uint32_t access) {
   MCP_ASSIGN_OR_RETURN(std::unique_ptr<DeviceRegions> regions, MakeRegions(range, AccessFlags(access)));
   regions->shared = true;
-  return std::make_unique<ExportGrant>(std::move(regions), range.data());
+  return std::make_unique<OwnGrant>(*this, std::move(regions), range, -1);
 }
 
 void VerbsMemory::Forget(Registration registration) {
@@ -95,14 +128,23 @@ void VerbsMemory::Forget(Registration registration) {
   cache_.Invalidate(range.data(), range.size());
 }
 
-absl::StatusOr<std::unique_ptr<DeviceRegions>> VerbsMemory::MakeRegions(absl::Span<std::byte> range, unsigned access) {
+absl::StatusOr<std::unique_ptr<DeviceRegions>> VerbsMemory::MakeRegions(const DeviceRange& range, unsigned access) {
   auto regions = std::make_unique<DeviceRegions>();
   regions->calls = &calls_;
+  const absl::Span<std::byte> bytes = range.bytes;
   // Pinning faults pages in one by one; where it is many, several threads do that before. What cannot be populated
   // (memory that may only be read, kernels before 5.14) is left to the device's driver, as is saying why not.
-  if (range.size() >= kPopulateBytesMin) PopulatePages(range);
+  if (range.dmabuf_fd < 0 && bytes.size() >= kPopulateBytesMin) PopulatePages(bytes);
   for (size_t i = 0; i < domains_.size(); ++i) {
-    MCP_ASSIGN_OR_RETURN(regions->regions[i], calls_.RegisterMemory(domains_[i], range.data(), range.size(), access));
+    const auto same = static_cast<size_t>(std::find(domains_.begin(), domains_.end(), domains_[i]) - domains_.begin());
+    if (same < i) {
+      regions->regions[i] = regions->regions[same];
+    } else if (range.dmabuf_fd < 0) {
+      MCP_ASSIGN_OR_RETURN(regions->regions[i], calls_.RegisterMemory(domains_[i], bytes.data(), bytes.size(), access));
+    } else {
+      MCP_ASSIGN_OR_RETURN(regions->regions[i], calls_.RegisterDmabuf(domains_[i], range.dmabuf_fd, range.dmabuf_offset,
+                                                                      bytes.data(), bytes.size(), access));
+    }
   }
   return regions;
 }

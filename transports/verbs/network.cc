@@ -1,14 +1,14 @@
 #include "transports/verbs/network.h"
 
 #include <algorithm>
-#include <tuple>
+#include <set>
 #include <utility>
 
-#include "absl/strings/numbers.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "lib/base/endpoint.h"
 #include "lib/base/status_macros.h"
 
 namespace mcp::internal {
@@ -22,9 +22,10 @@ constexpr uint32_t kSoftRoceMessageBytesMax = 64 << 10;
 
 const char* PortStateText(ibv_port_state state) { return ibv_port_state_str(state); }
 
-// "mlx5_0" and "mlx5_0/1" name mlx5_0.
-bool IsNamed(absl::string_view wanted, absl::string_view device) {
-  return absl::ConsumePrefix(&wanted, device) && (wanted.empty() || wanted[0] == '/');
+// "mlx5_0" asks for every port of mlx5_0, "mlx5_0/1" for one. Port 0: for any.
+bool AsksFor(absl::string_view wanted, absl::string_view device, int port) {
+  if (!absl::ConsumePrefix(&wanted, device)) return false;
+  return wanted.empty() || (port == 0 ? wanted[0] == '/' : wanted == absl::StrCat("/", port));
 }
 
 // Of the link, from the codes of a PortInfo (InfiniBand Architecture Specification, 14.2.5.6); 0 where unknown.
@@ -83,13 +84,12 @@ absl::StatusOr<std::shared_ptr<VerbsNetworkImpl>> VerbsNetworkImpl::Create(const
   std::shared_ptr<VerbsNetworkImpl> network(new VerbsNetworkImpl(config, logger, std::move(calls)));
   MCP_RETURN_IF_ERROR(network->OpenDevices());
   MCP_RETURN_IF_ERROR(network->CheckSource());
+  MCP_RETURN_IF_ERROR(network->AllocateDomains());
   std::vector<ibv_pd*> domains;
-  for (const auto& device : network->devices_) {
-    MCP_ASSIGN_OR_RETURN(device->domain, network->calls_->AllocateDomain(device->opened.context));
-    domains.push_back(device->domain);
-  }
+  for (const auto& device : network->devices_) domains.push_back(device->domain);
   const VerbsMemory::Regions regions = network->ChooseProtection();
-  network->memory_ = std::make_unique<VerbsMemory>(*network->calls_, std::move(domains), regions);
+  network->memory_ = std::make_unique<VerbsMemory>(*network->calls_, std::move(domains), regions,
+                                                   [unowned = network.get()] { unowned->Announce(); });
   MCP_ASSIGN_OR_RETURN(network->waiting_room_, network->calls_->CreateEventChannel());
   return network;
 }
@@ -100,99 +100,101 @@ VerbsNetworkImpl::VerbsNetworkImpl(const VerbsConfig& config, Logger* logger, st
 VerbsNetworkImpl::~VerbsNetworkImpl() {
   if (waiting_room_ != nullptr) calls_->DestroyEventChannel(waiting_room_);
   memory_.reset();
+  std::set<ibv_pd*> domains;
   for (const auto& device : devices_) {
-    if (device->domain != nullptr) calls_->FreeDomain(device->domain);
+    if (device->domain != nullptr && domains.insert(device->domain).second) calls_->FreeDomain(device->domain);
     if (device->gone.load(std::memory_order_acquire)) calls_->AbandonDevice(device->opened.context);
   }
 }
 
 absl::Status VerbsNetworkImpl::OpenDevices() {
   MCP_ASSIGN_OR_RETURN(const std::vector<OpenedDevice> opened, calls_->OpenDevices());
+  std::vector<std::unique_ptr<VerbsDevice>> ports;
+  std::vector<PortFacts> facts;
   for (const OpenedDevice& device : opened) {
-    const std::string why_not = Consider(device);
-    if (!why_not.empty()) passed_over_.push_back(absl::StrCat(device.name, ": ", why_not));
+    for (uint8_t port = 1; port <= device.attributes.phys_port_cnt; ++port) {
+      ports.push_back(Consider(device, port, &facts.emplace_back()));
+    }
   }
-  if (!devices_.empty()) return RankDevices();
-  return absl::UnavailableError(absl::StrCat("no RDMA device can be used: ", absl::StrJoin(passed_over_, "; ")));
-}
-
-// Those asked for in the order of the asking, else the best first; at most as many as a window has keys.
-absl::Status VerbsNetworkImpl::RankDevices() {
-  const auto place = [this](const VerbsDevice& device) {
-    return std::find_if(config_.devices.begin(), config_.devices.end(),
-                        [&](const std::string& wanted) { return IsNamed(wanted, device.opened.name); }) -
-           config_.devices.begin();
-  };
-  for (const std::string& wanted : config_.devices) {
-    if (std::any_of(devices_.begin(), devices_.end(), [&](const auto& device) {
-          return wanted == device->opened.name ||
-                 wanted == absl::StrCat(device->opened.name, "/", static_cast<int>(device->port));
-        })) {
+  const absl::Status asked_for = CheckAskedFor(facts);
+  static_assert(kPortsUsedMax == kDevicesMax);
+  for (const RankedPort& ranked : RankPorts(facts, kPortsUsedMax)) {
+    if (!ranked.reason.empty()) {
+      passed_over_.push_back(absl::StrCat(facts[ranked.index].name, ": ", ranked.reason));
       continue;
     }
-    return absl::UnavailableError(
-        absl::StrCat("RDMA device ", wanted, " was asked for and can't be used: ", absl::StrJoin(passed_over_, "; ")));
+    devices_.push_back(std::move(ports[ranked.index]));
+    devices_.back()->index = static_cast<uint8_t>(devices_.size() - 1);
   }
-  std::stable_sort(devices_.begin(), devices_.end(), [&](const auto& a, const auto& b) {
-    const auto rank = [&](const VerbsDevice& device) {
-      return std::tuple(place(device), device.gids.empty() ? 0 : -GidRank(device.gids.front()),
-                        -MegabitsPerSecond(device.port_attributes), device.numa_distance);
-    };
-    return rank(*a) < rank(*b);
-  });
-  for (size_t i = kDevicesMax; i < devices_.size(); ++i) {
-    passed_over_.push_back(
-        absl::StrCat(devices_[i]->opened.name, ": ", kDevicesMax, " others are better, and no more are used"));
+  const std::string others = absl::StrJoin(passed_over_, "; ");
+  if (!asked_for.ok()) return absl::UnavailableError(absl::StrCat(asked_for.message(), ": ", others));
+  if (!devices_.empty()) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("no RDMA device can be used: ", others));
+}
+
+absl::Status VerbsNetworkImpl::CheckAskedFor(const std::vector<PortFacts>& ports) const {
+  for (const std::string& wanted : config_.devices) {
+    const bool found = std::any_of(ports.begin(), ports.end(), [&](const PortFacts& port) {
+      return port.why_not.empty() && (wanted == port.name || absl::StartsWith(port.name, absl::StrCat(wanted, "/")));
+    });
+    if (!found) return absl::UnavailableError(absl::StrCat("RDMA device ", wanted, " was asked for and can't be used"));
   }
-  devices_.resize(std::min(devices_.size(), kDevicesMax));
-  for (size_t i = 0; i < devices_.size(); ++i) devices_[i]->index = static_cast<uint8_t>(i);
   return absl::OkStatus();
 }
 
-std::string VerbsNetworkImpl::Consider(const OpenedDevice& opened) {
-  int wanted_port = 0;
+std::unique_ptr<VerbsDevice> VerbsNetworkImpl::Consider(const OpenedDevice& opened, uint8_t port, PortFacts* facts) {
+  auto device = std::make_unique<VerbsDevice>();
+  device->opened = opened;
+  device->port = port;
+  facts->name = device->name();
   if (!config_.devices.empty()) {
     const auto asked = std::find_if(config_.devices.begin(), config_.devices.end(),
-                                    [&](const std::string& wanted) { return IsNamed(wanted, opened.name); });
+                                    [&](const std::string& wanted) { return AsksFor(wanted, opened.name, port); });
     if (asked == config_.devices.end()) {
-      return absl::StrCat("not asked for, as ", absl::StrJoin(config_.devices, " and "), " were");
+      facts->why_not = absl::StrCat("not asked for, as ", absl::StrJoin(config_.devices, " and "), " were");
+      return nullptr;
     }
-    const std::vector<std::string> wanted = absl::StrSplit(*asked, '/');
-    if (wanted.size() > 1 && !absl::SimpleAtoi(wanted[1], &wanted_port)) return absl::StrCat("no port ", wanted[1]);
+    facts->place = static_cast<size_t>(asked - config_.devices.begin());
   }
-  std::string states;
-  for (uint8_t port = 1; port <= opened.attributes.phys_port_cnt; ++port) {
-    if (wanted_port != 0 && port != wanted_port) continue;
-    const absl::StatusOr<ibv_port_attr> attributes = calls_->QueryPort(opened.context, port);
-    if (!attributes.ok() || attributes->state != IBV_PORT_ACTIVE) {
-      absl::StrAppend(&states, states.empty() ? "" : ", ", "port ", port, ": ",
-                      attributes.ok() ? PortStateText(attributes->state) : attributes.status().message());
-      continue;
-    }
-    auto device = std::make_unique<VerbsDevice>();
-    device->opened = opened;
-    device->port = port;
-    device->port_attributes = *attributes;
-    if (opened.attributes.vendor_id == kSoftRoceVendor) {
-      device->port_attributes.max_msg_sz = std::min(attributes->max_msg_sz, kSoftRoceMessageBytesMax);
-    }
-    device->numa_distance = calls_->NumaDistance(opened.context);
-    device->gids = calls_->Gids(opened.context);
-    std::stable_sort(device->gids.begin(), device->gids.end(),
-                     [](const GidEntry& a, const GidEntry& b) { return GidRank(a) > GidRank(b); });
-    devices_.push_back(std::move(device));
-    return "";
+  const absl::StatusOr<ibv_port_attr> attributes = calls_->QueryPort(opened.context, port);
+  if (!attributes.ok() || attributes->state != IBV_PORT_ACTIVE) {
+    facts->why_not = attributes.ok() ? PortStateText(attributes->state) : std::string(attributes.status().message());
+    return nullptr;
   }
-  return states.empty() ? "it has no such port" : states;
+  device->port_attributes = *attributes;
+  if (opened.attributes.vendor_id == kSoftRoceVendor) {
+    device->port_attributes.max_msg_sz = std::min(attributes->max_msg_sz, kSoftRoceMessageBytesMax);
+  }
+  device->gids = calls_->Gids(opened.context);
+  std::erase_if(device->gids, [&](const GidEntry& gid) { return gid.port != port; });
+  std::stable_sort(device->gids.begin(), device->gids.end(),
+                   [](const GidEntry& a, const GidEntry& b) { return KindOfGid(a) > KindOfGid(b); });
+  facts->gid = device->gids.empty() ? GidKind::kNone : KindOfGid(device->gids.front());
+  facts->megabits_per_second = MegabitsPerSecond(*attributes);
+  facts->numa_distance = calls_->NumaDistance(opened.context);
+  return device;
 }
 
-// A GID that was asked for must be there: on every device that was asked for, else on one at least.
+// One for each device, whatever ports of it are used.
+absl::Status VerbsNetworkImpl::AllocateDomains() {
+  for (const auto& device : devices_) {
+    for (const auto& other : devices_) {
+      if (other->opened.context == device->opened.context && other->domain != nullptr) device->domain = other->domain;
+    }
+    if (device->domain != nullptr) continue;
+    MCP_ASSIGN_OR_RETURN(device->domain, calls_->AllocateDomain(device->opened.context));
+  }
+  return absl::OkStatus();
+}
+
+// A GID that was asked for must be there: on a port of every device that was asked for, else on one at least.
 absl::Status VerbsNetworkImpl::CheckSource() {
   if (config_.gid_index < 0) return absl::OkStatus();
   std::vector<std::string> without;
+  std::vector<bool> served(std::max<size_t>(1, config_.devices.size()), false);
   for (const auto& device : devices_) {
     const auto found = std::find_if(device->gids.begin(), device->gids.end(), [&](const GidEntry& gid) {
-      return gid.port == device->port && static_cast<int>(gid.index) == config_.gid_index;
+      return static_cast<int>(gid.index) == config_.gid_index;
     });
     if (found == device->gids.end()) {
       without.push_back(absl::StrCat("verbs ", device->opened.name, ": port ", device->port, " has no GID of index ",
@@ -200,13 +202,61 @@ absl::Status VerbsNetworkImpl::CheckSource() {
     } else if (!AddressOfGid(*found).has_value()) {
       without.push_back(absl::StrCat("verbs ", device->opened.name, ": GID ", FormatGid(*found),
                                      " stands for no address to connect from"));
+    } else {
+      for (size_t i = 0; i < served.size(); ++i) {
+        served[i] =
+            served[i] || config_.devices.empty() || AsksFor(config_.devices[i], device->opened.name, device->port);
+      }
     }
   }
-  if (without.size() < devices_.size() && (without.empty() || config_.devices.empty())) {
-    passed_over_.insert(passed_over_.end(), without.begin(), without.end());
-    return absl::OkStatus();
+  if (std::find(served.begin(), served.end(), false) != served.end()) {
+    return absl::InvalidArgumentError(absl::StrJoin(without, "; "));
   }
-  return absl::InvalidArgumentError(absl::StrJoin(without, "; "));
+  passed_over_.insert(passed_over_.end(), without.begin(), without.end());
+  return absl::OkStatus();
+}
+
+const VerbsDevice* VerbsNetworkImpl::DeviceAt(const VerbsAddress& address) const {
+  for (const auto& device : devices_) {
+    for (const GidEntry& gid : device->gids) {
+      const std::optional<VerbsAddress> own = AddressOfGid(gid);
+      if (own.has_value() && own->SameHost(address)) return device.get();
+      // A link-local one stands for an address of its interface alone, which the address names.
+      const absl::Span<const uint8_t> raw(gid.gid.raw);
+      if (!own.has_value() && address.is_link_local() && raw == address.host_bytes()) return device.get();
+    }
+  }
+  return nullptr;
+}
+
+std::string VerbsNetworkImpl::AddressesText() const {
+  std::vector<std::string> texts;
+  for (const auto& device : devices_) {
+    for (const sa_family_t family : {AF_INET, AF_INET6}) {
+      const std::optional<VerbsAddress> address = device->AddressOf(family, -1);
+      if (address.has_value()) texts.push_back(absl::StrCat(device->name(), " ", FormatVerbsHost(*address)));
+    }
+  }
+  return texts.empty() ? "they have none of their own" : absl::StrJoin(texts, ", ");
+}
+
+// What an InfiniBand port has for an address is its IPoIB interface's matter, which only the connection manager knows.
+absl::Status VerbsNetworkImpl::CheckAddress(absl::string_view address) {
+  MCP_ASSIGN_OR_RETURN(const Endpoint endpoint, ParseEndpoint(address, 0));
+  MCP_ASSIGN_OR_RETURN(const std::string numeric, ResolveVerbsAddress(FormatEndpoint(endpoint)));
+  MCP_ASSIGN_OR_RETURN(const VerbsAddress named, ParseVerbsAddress(numeric));
+  if (named.is_any()) return absl::OkStatus();
+  MCP_ASSIGN_OR_RETURN(VerbsAddress source, SourceFor(named));
+  const bool is_own = source.SameHost(named);
+  if (DeviceAt(source) != nullptr || (chooses() && !is_own)) return absl::OkStatus();
+  source.set_port(0);
+  MCP_ASSIGN_OR_RETURN(rdma_cm_id * id, calls_->CreateId(waiting_room_, nullptr));
+  const bool bound = calls_->Listen(id, source.raw(), 1).ok() && DeviceOf(id) != nullptr;
+  calls_->DestroyId(id);
+  if (bound) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("no RDMA device has the address ", FormatVerbsHost(source),
+                                             is_own ? "" : ", from which this host reaches ",
+                                             is_own ? "" : FormatVerbsHost(named), " (", AddressesText(), ")"));
 }
 
 // A grant has one key for each device, and a window is bound by a connection, which is one device's.
@@ -225,9 +275,11 @@ VerbsMemory::Regions VerbsNetworkImpl::ChooseProtection() {
   return VerbsMemory::Regions::kPrivate;
 }
 
+std::string VerbsDevice::name() const { return absl::StrCat(opened.name, "/", static_cast<int>(port)); }
+
 std::optional<VerbsAddress> VerbsDevice::AddressOf(sa_family_t family, int gid_index) const {
   for (const GidEntry& gid : gids) {
-    if (gid.port != port || (gid_index >= 0 && static_cast<int>(gid.index) != gid_index)) continue;
+    if (gid_index >= 0 && static_cast<int>(gid.index) != gid_index) continue;
     std::optional<VerbsAddress> address = AddressOfGid(gid);
     if (address.has_value() && address->storage.ss_family == family) return address;
   }
@@ -265,9 +317,9 @@ std::vector<VerbsAddress> VerbsNetworkImpl::OtherAddresses(const VerbsDevice& de
   return others;
 }
 
-VerbsDevice* VerbsNetworkImpl::DeviceOf(const ibv_context* context) {
+VerbsDevice* VerbsNetworkImpl::DeviceOf(const rdma_cm_id* id) {
   for (const auto& device : devices_) {
-    if (device->opened.context == context) return device.get();
+    if (device->opened.context == id->verbs && device->port == id->port_num) return device.get();
   }
   return nullptr;
 }
@@ -277,6 +329,7 @@ uint64_t VerbsNetworkImpl::NewNonce() {
   return random_.Next();
 }
 
+// Of ports of one device the first that asks gets all.
 void VerbsNetworkImpl::TakeAsyncEvents() {
   for (const auto& device : devices_) {
     calls_->TakeAsyncEvents(device->opened.context,
@@ -302,14 +355,17 @@ void VerbsNetworkImpl::Take(VerbsDevice& device, const ibv_async_event& event) {
     case FaultAction::kDeviceGone:
       logger_->Log(LogLevel::kError, "verbs ", device.opened.name, ": ", ibv_event_type_str(event.event_type), ": ",
                    fault.cause);
-      device.gone.store(true, std::memory_order_release);
-      break;
+      return ReportGone(device);
   }
   Announce();
 }
 
 void VerbsNetworkImpl::ReportGone(VerbsDevice& device) {
-  if (!device.gone.exchange(true)) Announce();
+  bool news = false;
+  for (const auto& port : devices_) {
+    if (port->opened.context == device.opened.context) news = !port->gone.exchange(true) || news;
+  }
+  if (news) Announce();
 }
 
 uint64_t VerbsNetworkImpl::TimesSentAgain(VerbsDevice& device, int64_t now_ns) {

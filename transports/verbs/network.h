@@ -23,13 +23,14 @@
 
 namespace mcp::internal {
 
+// One port of a device, which rails go by. Ports of one device share its domain.
 struct VerbsDevice {
   OpenedDevice opened;
   uint8_t index = 0;  // of the rkey in a window
-  uint8_t port = 1;   // the first that is up, or the one asked for
+  uint8_t port = 1;
   ibv_port_attr port_attributes = {};
-  std::vector<GidEntry> gids;  // best first
-  uint32_t numa_distance = 0;  // from the CPUs that the engine's maker may use (numa.h)
+  std::vector<GidEntry> gids;  // the port's, best first
+  std::string name() const;    // "mlx5_0/1"
   // From which it connects, and which it tells peers: of the best GID of that family, if it has one.
   std::optional<VerbsAddress> AddressOf(sa_family_t family, int gid_index) const;
   ibv_pd* domain = nullptr;
@@ -65,8 +66,14 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   Logger& logger() { return *logger_; }
   size_t device_count() const { return devices_.size(); }
   VerbsDevice& device(size_t index) { return *devices_[index]; }
-  // Null: a device that was not chosen.
-  VerbsDevice* DeviceOf(const ibv_context* context);
+  // That the connection manager's id has been bound to. Null: one that is not used.
+  VerbsDevice* DeviceOf(const rdma_cm_id* id);
+  // Why sessions at this address of the host, or of a peer, can't go by these devices; OK: they can, or might.
+  absl::Status CheckAddress(absl::string_view address) override;
+  // Null: none that is used has the address.
+  const VerbsDevice* DeviceAt(const VerbsAddress& address) const;
+  // Where a listener is of use: the addresses of the devices, for messages.
+  std::string AddressesText() const;
   // Why devices were passed over, one line each.
   const std::vector<std::string>& passed_over() const { return passed_over_; }
   // The addresses of this host to try for a peer, best first: those of the devices that are still there. `first`: of
@@ -93,10 +100,11 @@ class VerbsNetworkImpl final : public VerbsNetwork {
  private:
   VerbsNetworkImpl(const VerbsConfig& config, Logger* logger, std::unique_ptr<VerbsCalls> calls);
   absl::Status OpenDevices();
-  // Why not, or empty.
-  std::string Consider(const OpenedDevice& opened);
-  absl::Status RankDevices();
+  // A port that may be used, and what ranks it; or why it may not.
+  std::unique_ptr<VerbsDevice> Consider(const OpenedDevice& opened, uint8_t port, PortFacts* facts);
+  absl::Status CheckAskedFor(const std::vector<PortFacts>& ports) const;
   absl::Status CheckSource();
+  absl::Status AllocateDomains();
   // How operations will be protected, which says how regions are to be registered.
   VerbsMemory::Regions ChooseProtection();
   void Take(VerbsDevice& device, const ibv_async_event& event);

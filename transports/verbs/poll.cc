@@ -45,6 +45,7 @@ size_t VerbsTransport::Poll(absl::Span<Event> events) {
   if (!sent_.empty()) DeliverSent();
   if (++rounds_ % kRoundsPerLook == 0 || look_around_ || handshakes_ > 0) LookAround();
   if (ABSL_PREDICT_FALSE(network_->reports() != reports_seen_)) CheckReports();
+  if (ABSL_PREDICT_FALSE(holds_waiting_)) SeeHoldsThrough();
   if (handshakes_ > 0 || !closing_.empty()) {
     CheckDeadlines();
     AdvanceClosing();

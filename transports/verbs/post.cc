@@ -115,6 +115,7 @@ bool VerbsTransport::AppendWrite(VerbsConnection& connection, const WorkRequest&
   PayloadKey key;
   if (!FindPayload(connection, work, &key)) return true;
   ChainPieces(connection, work, IBV_WR_RDMA_WRITE, std::move(key));
+  if (work.registered != nullptr) HoldRegion(connection, *work.registered);
   return AppendMessage(connection, header, MessageType::kWithWrite);
 }
 
@@ -185,11 +186,19 @@ ibv_send_wr& VerbsTransport::ChainPieces(VerbsConnection& connection, const Work
   return *last;
 }
 
+// What the latest request reads is acknowledged by the peer's rail, which does not mean that the device is through with
+// it: where its own acknowledgement was lost, it sends again.
+inline void VerbsTransport::HoldRegion(VerbsConnection& connection, const DeviceMemory::Grant& region) {
+  connection.sends.At(connection.sends.posted() - 1).held = static_cast<const VerbsGrant&>(region).Hold();
+  connection.holds_unseen = true;
+}
+
 // Of payload that leaves from where it lies if it can, and may be copied.
-inline bool VerbsTransport::FindWithoutMaking(const VerbsConnection& connection, const WorkRequest& work,
-                                              PostedWork& posted, uint32_t* lkey) {
+inline bool VerbsTransport::FindWithoutMaking(VerbsConnection& connection, const WorkRequest& work, PostedWork& posted,
+                                              uint32_t* lkey) {
   if (ABSL_PREDICT_TRUE(work.registered != nullptr)) {
     *lkey = VerbsMemory::LocalKey(*work.registered, connection.device->index);
+    HoldRegion(connection, *work.registered);
     return true;
   }
   posted.registered = network_->verbs_memory().FindLocal(work.payload, work.payload_bytes);
@@ -244,6 +253,7 @@ void VerbsTransport::FinishSend(VerbsConnection& connection, ibv_send_wr* wr, Me
 
 void VerbsTransport::AskForCompletion(VerbsConnection& connection, ibv_send_wr* work) {
   work->send_flags |= IBV_SEND_SIGNALED;
+  connection.holds_unseen = false;
   connection.unsignaled = 0;
   connection.unsignaled_staged = 0;
   chain_waits_ = false;
@@ -292,6 +302,27 @@ bool VerbsTransport::PostOwn(VerbsConnection& connection, MessageType type, absl
   FinishSend(connection, &wr, type, true);
   Ring(connection);
   return connection.state == State::kOpen || connection.state == State::kLeaving;
+}
+
+// A write of nothing, to have a completion that tells of all before it. False: no room yet.
+bool VerbsTransport::PostEmptyWrite(VerbsConnection& connection) {
+  if (connection.sends.room() <= kSendQueueReserve) return false;
+  ibv_send_wr& wr = NextInChain(connection);
+  wr.opcode = IBV_WR_RDMA_WRITE;
+  wr.num_sge = 0;
+  wr.wr.rdma = {};
+  AskForCompletion(connection, &wr);
+  Ring(connection);
+  return true;
+}
+
+// Regions were let go of that requests without a completion hold: nothing else might ever follow these.
+void VerbsTransport::SeeHoldsThrough() {
+  holds_waiting_ = false;
+  for (const std::unique_ptr<VerbsConnection>& connection : connections_) {
+    if (connection->state != State::kOpen || !connection->holds_unseen) continue;
+    if (!PostEmptyWrite(*connection)) holds_waiting_ = true;
+  }
 }
 
 // A request that a failed queue pair gives back behind all others.

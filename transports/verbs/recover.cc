@@ -139,6 +139,7 @@ absl::Status VerbsTransport::ReportedFault(const VerbsConnection& connection) co
 // Devices have reported something: whom it concerns finds out here.
 void VerbsTransport::CheckReports() {
   reports_seen_ = network_->reports();
+  SeeHoldsThrough();
   for (const std::unique_ptr<VerbsConnection>& connection : connections_) {
     if (connection->state == State::kFree || connection->device == nullptr) continue;
     if (connection->device->gone.load(std::memory_order_acquire)) {
@@ -164,10 +165,14 @@ void VerbsTransport::Retire(VerbsConnection& connection, PostedWork& work, bool 
       work.registered.Reset();
     }
   }
+  if (work.held.valid()) work.held.Reset();
   if (std::exchange(work.reports, false)) {
     sent_.push_back({Event::Kind::kSent, connection.id, connection.context, work.work_id});
   }
-  if (work.window != 0) OnUnbound(std::exchange(work.window, 0), done);
+  if (work.window == 0) return;
+  const uint64_t window = std::exchange(work.window, 0);
+  if (!std::exchange(work.binds, false)) return OnUnbound(window, done);
+  if (!done) OnBindFlushed(window);
 }
 
 void VerbsTransport::CheckDeadlines() {
@@ -249,8 +254,10 @@ void VerbsTransport::DropQueuePair(VerbsConnection& connection) {
     SetReceivesAside(queues, number);
     by_qp_[connection.device->index].erase(number);
     if (!connection.sends.idle()) {
-      connection.sends.CompleteThrough(connection.sends.posted() - 1,
-                                       [&](PostedWork& work) { Retire(connection, work, false); });
+      connection.sends.CompleteThrough(connection.sends.posted() - 1, [&](PostedWork& work) {
+        if (std::exchange(work.binds, false)) work.window = 0;  // done or not: nobody will say
+        Retire(connection, work, false);
+      });
     }
   }
   queues.ReturnShare();

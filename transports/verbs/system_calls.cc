@@ -178,6 +178,24 @@ class SystemCalls final : public VerbsCalls {
         errno, absl::StrCat("ibv_reg_mr of ", FormatBytes(length), " on ", ibv_get_device_name(domain->context->device),
                             errno == ENOMEM ? " (is RLIMIT_MEMLOCK large enough?)" : ""));
   }
+  absl::StatusOr<ibv_mr*> RegisterDmabuf(ibv_pd* domain, int fd, uint64_t offset, void* address, size_t length,
+                                         unsigned access) override {
+    const std::string what = absl::StrCat("ibv_reg_dmabuf_mr of ", FormatBytes(length), " on ",
+                                          ibv_get_device_name(domain->context->device));
+#ifdef MCP_WITH_REG_DMABUF_MR
+    ibv_mr* region =
+        ibv_reg_dmabuf_mr(domain, offset, length, reinterpret_cast<uint64_t>(address), fd, static_cast<int>(access));
+    if (region != nullptr) return region;
+    if (errno != EOPNOTSUPP && errno != ENOSYS) return ErrnoStatus(errno, what);
+    return absl::FailedPreconditionError(
+        absl::StrCat(what, ": ", ErrnoText(errno),
+                     " (neither this device's driver nor its kernel takes dma-bufs; with peer memory, such as "
+                     "nvidia-peermem, it is registered without dmabuf_fd; mcp-info shows both)"));
+#else
+    static_cast<void>(fd), static_cast<void>(offset), static_cast<void>(address), static_cast<void>(access);
+    return absl::FailedPreconditionError(absl::StrCat(what, ": this build's libibverbs is older than 1.12.34"));
+#endif
+  }
   void DeregisterMemory(ibv_mr* region) override { ibv_dereg_mr(region); }
 
   absl::StatusOr<ibv_mw*> AllocateWindow(ibv_pd* domain) override {

@@ -37,6 +37,9 @@ class VerbsNetwork {
   virtual ~VerbsNetwork() = default;
   virtual DeviceMemory* memory() = 0;
   virtual std::vector<TransportFallback> Fallbacks() const = 0;
+  // "HOST" or "HOST:PORT", of this host or of a peer: kUnavailable where no RDMA device has it, or the address from
+  // which this host reaches it. May block.
+  virtual absl::Status CheckAddress(absl::string_view address) = 0;
 };
 
 // kUnavailable: this host has no RDMA device that could be used; the message says why.

@@ -43,24 +43,57 @@ absl::StatusOr<PeerWindows::Opened> VerbsTransport::Open(std::optional<Connectio
   const uint32_t place = free_windows_.front();
   OperationWindow& window = windows_[place];
   Opened opened;
+  opened.name = (windows_opened_ + 1) << kWindowBits | place;
   VerbsConnection* const connection = id.has_value() ? Find(*id) : nullptr;
   if (connection != nullptr && network_->binds_windows()) {
     window.memory = static_cast<const VerbsGrant&>(region).region(0);
-    if (Bind(*connection, window, range)) {
-      window.bound_by = *id;
-      window.generation = connection->generation;
+    window.range = range;
+    if (BindFor(*connection, window, opened.name)) {
       opened.window.address = reinterpret_cast<uint64_t>(range.data());
       opened.window.rkeys[0] = window.window->rkey;
     }
   }
   if (opened.window.address == 0) {
-    MCP_ASSIGN_OR_RETURN(window.registration, network_->memory()->Export(range, kAccessRemoteWrite));
+    MCP_ASSIGN_OR_RETURN(window.registration, network_->memory()->Export(region.Part(range), kAccessRemoteWrite));
     opened.window = window.registration->window();
   }
   free_windows_.pop_front();
   window.context = context;
-  window.name = opened.name = ++windows_opened_ << kWindowBits | place;
+  window.name = opened.name;
+  ++windows_opened_;
   return opened;
+}
+
+// To the range that it is for. The request tells, if it is flushed.
+bool VerbsTransport::BindFor(VerbsConnection& connection, OperationWindow& window, uint64_t name) {
+  if (!Bind(connection, window, window.range)) return false;
+  window.bound_by = connection.id;
+  window.generation = connection.generation;
+  PostedWork& posted = connection.sends.At(connection.sends.posted() - 1);
+  posted.window = name;
+  posted.binds = true;
+  return true;
+}
+
+// The device has not done it: the library's count of keys, which ran ahead of it, goes back by one, as rdma-core's
+// drivers leave to whoever sees the error. The next bind then gives the key that the peer was told, or will be.
+void VerbsTransport::OnBindFlushed(uint64_t name) {
+  OperationWindow* const window = WindowOf(name);
+  if (window == nullptr || window->window == nullptr || window->lost) return;
+  uint32_t& key = window->window->rkey;
+  key = (key & ~0xffu) | ((key - 1) & 0xffu);
+  window->lost = true;
+  ++windows_lost_;
+}
+
+// Before anything else leaves on a new connection, as the grant may be among what is posted again.
+void VerbsTransport::BindLostWindows(VerbsConnection& connection) {
+  for (OperationWindow& window : windows_) {
+    if (windows_lost_ == 0) return;
+    if (!window.lost || window.closing || !BindFor(connection, window, window.name)) continue;
+    window.lost = false;
+    --windows_lost_;
+  }
 }
 
 // An empty range unbinds. False: not now.
@@ -88,6 +121,7 @@ bool VerbsTransport::Bind(VerbsConnection& connection, OperationWindow& window, 
   connection.sends.Add();
   connection.unsignaled = asks ? 0 : connection.unsignaled + 1;
   if (asks) connection.unsignaled_staged = 0;
+  if (asks) connection.holds_unseen = false;
   ++window.binds;
   return true;
 }
@@ -96,7 +130,7 @@ bool VerbsTransport::Close(uint64_t name) {
   OperationWindow* const window = WindowOf(name);
   if (window == nullptr) return true;
   VerbsConnection* const connection = Find(window->bound_by);
-  const bool there = window->registration == nullptr && connection != nullptr &&
+  const bool there = window->registration == nullptr && !window->lost && connection != nullptr &&
                      connection->generation == window->generation && connection->qp != nullptr;
   if (there && window->closing) return false;
   if (there && Bind(*connection, *window, {})) {
@@ -119,6 +153,7 @@ void VerbsTransport::OnUnbound(uint64_t name, bool done) {
 // Free for another operation. What is still bound goes by a system call, as does a window whose keys are used up.
 void VerbsTransport::Release(OperationWindow& window, bool unbound) {
   window.registration.reset();
+  if (std::exchange(window.lost, false)) --windows_lost_;
   if (window.window != nullptr && (!unbound || window.binds >= kBindsMax)) {
     calls().FreeWindow(std::exchange(window.window, nullptr));
   }

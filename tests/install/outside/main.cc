@@ -18,8 +18,10 @@ int Fail(const char* what, const absl::Status& status) {
 }
 
 int Run() {
-  auto server = mcp::Engine::Create({});
-  auto client = mcp::Engine::Create({});
+  mcp::EngineOptions options;
+  options.address = "127.0.0.1";
+  auto server = mcp::Engine::Create(options);
+  auto client = mcp::Engine::Create(options);
   if (!server.ok()) return Fail("create the server's engine", server.status());
   if (!client.ok()) return Fail("create the client's engine", client.status());
 

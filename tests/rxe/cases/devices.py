@@ -1,10 +1,12 @@
 """Hosts of two devices, each on a wire of its own: a session takes both, and outlasts the loss of one."""
 import contextlib
+import json
 import time
 
+import mcp_info_schema
 from rig import network
 
-from .base import GONE_S, UNDER_WAY_BYTES, Perf
+from .base import GONE_S, UNDER_WAY_BYTES, Perf, Setting
 
 IP, RDMA = network.IP, network.RDMA
 RAILS = ('--rails', '2')
@@ -37,6 +39,26 @@ class Devices(Perf):
                 document = self.measure('-t', 'put_bw,get_bw,send_bw', '-s', '1M', *RAILS, *chosen, brief=SHARE)
                 self.assertEqual(document['local']['rails'], 2)
                 self.assertEqual(document['local']['device'], 'rxe0/1, rxe1/1')
+
+    def test_two_devices_are_ranked(self):
+        """By mcp-info as by the transport: the one where the path begins, then the other, and why not one that is down."""
+        self.start_servers_on_two()
+        there = network.SECOND_PREFIX + '1'
+        for from_prefix, first, second in ((network.PREFIX, 'rxe0', 'rxe1'), (network.SECOND_PREFIX, 'rxe1', 'rxe0')):
+            ports = self.ports_between(f'{from_prefix}2', f'{from_prefix}1')
+            self.assertEqual([(port['device'], port['used']) for port in ports], [(first, True), (second, True)], ports)
+            self.assertIn('first rail', ports[0]['reason'])
+        self.shell(self.client_machine, [IP, 'link', 'set', network.SECOND_LINK, 'down'])
+        ports = self.ports_between(self.client_machine.address, there)
+        self.assertEqual([(port['device'], port['used']) for port in ports], [('rxe0', True), ('rxe1', False)], ports)
+        self.assertIn('DOWN', ports[1]['reason'])
+
+    def ports_between(self, here, there):
+        out = self.shell(self.client_machine, [Setting.mcp_info, '--json', '--between', here, there])
+        document = json.loads(out)
+        mcp_info_schema.check(document)
+        self.assertEqual(document['between']['transport'], Setting.transport, document['between'])
+        return document['between']['ports']
 
     def start_on_both(self, test):
         """A transfer in the middle of which both wires have carried something."""
