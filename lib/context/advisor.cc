@@ -37,7 +37,7 @@ constexpr uint64_t kPathWarm = 32;
 // A probe that finds this much less is news: log2, and standard errors of what was expected. What was measured seldom,
 // or where latencies are uneven, is often far off.
 constexpr float kSurprise = 0.8f;
-constexpr float kSurpriseErrors = 1.0f;
+constexpr float kSurpriseErrors = 2.0f;
 constexpr float kAgeVarianceMax = 4.0f;
 constexpr double kBudgetTransfers = 24;  // of the current cost: more is not saved up
 constexpr float kNever = -1e9f;
