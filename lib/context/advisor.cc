@@ -21,20 +21,23 @@ constexpr uint32_t kProbeLostAfter = 512;   // transfers: its sample is not wait
 constexpr float kDoubtOfNeighbours = 1.0f;  // variance of log2 of the cost, after a change on the same rail
 // By how much log2 of an unused alternative's cost may have wandered: variance a transfer. The least, and what is added
 // for each change that was seen a transfer (a fourfold change has a variance of 4).
-constexpr float kDriftMin = 1.0f / 16000;
-constexpr float kDriftPerChange = 1.0f;
+constexpr float kDriftMin = 1.0f / 64000;
+constexpr float kDriftPerChange = 1.5f;
 constexpr float kChangesAtFirst = 1.0f / 2000;  // a transfer: nothing is known of a new path
 constexpr float kChangesGain = 1.0f / 4000;
 // Changes are followed up to a rate: beyond, learning anew costs more than it gains.
 constexpr float kFollowRate = 1.0f / 150;  // a transfer
 constexpr float kFollowMax = 4;
-constexpr uint64_t kInUse = 2;    // transfers since the last sample: younger than any change that was noticed
+constexpr uint64_t kInUse = 2;    // transfers since the last, probes aside
 constexpr uint64_t kAgeMin = 16;  // transfers; younger is taken for fresh
 constexpr float kTailGain = 1.0f / 1024;
 // The first transfers of a path meet cold caches and congestion windows that are still small: whatever came first then
 // looks slow. After so many, on a tick, all is looked at once more.
 constexpr uint64_t kPathWarm = 32;
-constexpr float kSurprise = 0.8f;  // log2: a probe that finds this much less is news
+// A probe that finds this much less is news: log2, and standard errors of what was expected. What was measured seldom,
+// or where latencies are uneven, is often far off.
+constexpr float kSurprise = 0.8f;
+constexpr float kSurpriseErrors = 2.0f;
 constexpr float kAgeVarianceMax = 4.0f;
 constexpr double kBudgetTransfers = 24;  // of the current cost: more is not saved up
 constexpr float kNever = -1e9f;
@@ -46,6 +49,12 @@ struct Advisor::Peer {
   Alternative alternatives[kAlternativesMax];
   Estimator estimators[kAlternativesMax];
   uint64_t last_sample[kAlternativesMax] = {};  // in transfers
+  uint64_t last_use[kAlternativesMax] = {};     // the same, probes aside
+
+  // For another size, perhaps: it sees for itself what happens on the path.
+  bool InUse(uint32_t alternative) const {
+    return last_use[alternative] != 0 && transfers - last_use[alternative] <= kInUse;
+  }
 
   // By how much log2 of the alternative's cost may have wandered since it was last used.
   float AgeVariance(uint32_t alternative) const {
@@ -162,10 +171,11 @@ void Advisor::Observe(const Sample& sample, int64_t now_ns) {
   const bool restless = peer.changes_followed < 1;
   const Change change = estimator.Add(sample.bytes, sample.latency_ns, sample.retransmits, restless, &key.state);
   peer.last_sample[sample.alternative] = ++peer.transfers;
+  if (!sample.probe) peer.last_use[sample.alternative] = peer.transfers;
   peer.spent_ns += sample.latency_ns;
-  if (ABSL_PREDICT_FALSE(estimator.last_tail() > 0)) {
-    peer.tails += estimator.last_tail();
-    peer.tail_squares += estimator.last_tail() * estimator.last_tail();
+  if (ABSL_PREDICT_FALSE(estimator.last_tail().mean > 0)) {
+    peer.tails += estimator.last_tail().mean;
+    peer.tail_squares += estimator.last_tail().square;
   }
   if (ABSL_PREDICT_FALSE(peer.transfers % kTickEvery == 0)) {
     Tick(peer, now_ns);
@@ -214,20 +224,23 @@ void Advisor::LookAgain(Peer& peer, const Sample& sample) {
   }
 }
 
-// Charged with what it cost beyond the current choice, not with what was feared.
+// Charged with what it cost beyond the current choice, not with what was feared; and credited with what it cost less:
+// where latencies are uneven, to charge bad luck and not to credit good would make debts of noise.
 void Advisor::SettleProbe(Peer& peer, const Sample& sample) {
   peer.probe_out = false;
   const Cell& cell = CellOf(sample.peer, sample.bytes);
   if (cell.choice == kNone || cell.choice == sample.alternative) return;
   const double instead = peer.estimators[cell.choice].CostNs(sample.bytes, nullptr, peer.tail);
-  peer.probe_budget_ns -= std::max(0.0, static_cast<double>(sample.latency_ns) - instead);
-  if (!peer.estimators[sample.alternative].known()) return;
-  const double expected = peer.estimators[sample.alternative].CostNs(sample.bytes, nullptr, peer.tail);
-  const double surprise = Log2(static_cast<double>(std::max<int64_t>(1, sample.latency_ns)) / std::max(1.0, expected));
-  if (surprise < -kSurprise && peer.unsettled == 0) {
-    Unsettle(peer, peer.alternatives[sample.alternative].rails, sample.alternative);
-    Ease(peer, sample, Exp2(surprise), static_cast<double>(sample.latency_ns));
-  }
+  peer.probe_budget_ns -= static_cast<double>(sample.latency_ns) - instead;
+  const Estimator& estimator = peer.estimators[sample.alternative];
+  if (!estimator.known() || peer.unsettled > 0) return;
+  const double expected = std::max(1.0, estimator.CostNs(sample.bytes, nullptr, peer.tail));
+  const auto latency = static_cast<double>(std::max<int64_t>(1, sample.latency_ns));
+  const auto surprise = static_cast<float>(Log2(latency / expected));
+  const float error = std::sqrt(estimator.Log2ErrorSquared(sample.bytes, nullptr, peer.tail));
+  if (surprise > -kSurprise - kSurpriseErrors * error) return;
+  Unsettle(peer, peer.alternatives[sample.alternative].rails, sample.alternative);
+  Ease(peer, sample, Exp2(surprise), latency);
 }
 
 // What is known of these rails may no longer hold; decisions follow every sample for a while.
@@ -237,8 +250,7 @@ void Advisor::Unsettle(Peer& peer, uint16_t rails, int except) {
   for (uint32_t i = 0; i < peer.alternative_count; ++i) {
     // What several rails did together says nothing of one of them.
     if (static_cast<int>(i) == except || (rails & ~peer.alternatives[i].rails) != 0) continue;
-    // What is in use for other sizes sees for itself.
-    if (peer.transfers - peer.last_sample[i] <= kInUse) continue;
+    if (peer.InUse(i)) continue;
     peer.estimators[i].Doubt(kDoubtOfNeighbours);
   }
 }
@@ -251,7 +263,7 @@ void Advisor::Ease(Peer& peer, const Sample& sample, double factor, double cost_
   for (uint32_t i = 0; i < peer.alternative_count; ++i) {
     if (i == sample.alternative || (rails & ~peer.alternatives[i].rails) != 0) continue;
     Estimator& other = peer.estimators[i];
-    if (!other.known() || peer.transfers - peer.last_sample[i] <= kInUse) continue;
+    if (!other.known() || peer.InUse(i)) continue;
     const double eased = std::max(factor, cost_ns / std::max(1.0, other.CostNs(sample.bytes, nullptr, peer.tail)));
     if (eased < 1) other.Scale(eased);
   }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -69,6 +70,61 @@ TEST_F(AdvisorTest, LeavesWhatBecameFourTimesAsSlowWithinTwentyTransfers) {
   mean_ns_[0] = 400'000;
   Count(20, 1);
   EXPECT_GE(Count(100, 1), 98);
+}
+
+// Each transfer that goes on by bulk costs as much as thirty on fast links.
+TEST_F(AdvisorTest, LeavesAtOnceWhatBecameSlowForWhatOneProbeShowsToBeFaster) {
+  SCOPED_TRACE(SeedNote(seed_));
+  mean_ns_[0] = 1'100'000;
+  mean_ns_[1] = 1'400'000;
+  Start();
+  Count(600, 0);
+  mean_ns_[0] = 70'000'000;
+  mean_ns_[1] = 28'000'000;
+  EXPECT_LE(Count(100, 0), 8);
+  mean_ns_[0] = 1'100'000;
+  mean_ns_[1] = 1'400'000;
+  EXPECT_GE(Count(200, 0), 180) << "nor is it avoided for ever";
+}
+
+// What is probed every other transfer when a change is found is not in use: it hears of the change as all others do.
+TEST_F(AdvisorTest, NewsReachWhatIsBeingProbed) {
+  SCOPED_TRACE(SeedNote(seed_));
+  mean_ns_[0] = mean_ns_[1] = 35'000'000;
+  Start();
+  for (int i = 0; i < 100; ++i) {
+    const bool probe = i % 2 == 1;
+    advisor_.Observe({peer_, static_cast<uint8_t>(probe ? 0 : 1), probe, kBytes, 35'000'000, 0}, now_ns_ += 35'000'000);
+  }
+  for (int i = 0; i < 14; ++i) {
+    const bool probe = i % 2 == 1;
+    advisor_.Observe({peer_, static_cast<uint8_t>(probe ? 0 : 1), probe, kBytes, 1'400'000, 0}, now_ns_ += 1'400'000);
+  }
+  EXPECT_NEAR(std::exp2(advisor_.Predictions(peer_, kBytes)[0].log2_cost), 1'400'000, 300'000);
+}
+
+// 1 % lost over soft-RoCE: medians alike, means a quarter apart, and a spread of half of them.
+TEST_F(AdvisorTest, WhereLossesBeginWhatKeepsMoreGoodputIsFoundInTwentyTransfersMostly) {
+  SCOPED_TRACE(SeedNote(seed_));
+  int found = 0;
+  for (int trial = 0; trial < 100; ++trial) {
+    Start();
+    const auto step = [&](double loss_ns, uint32_t losses) {
+      const Advice advice = advisor_.Advise(peer_, kBytes, now_ns_);
+      const double stalls = advice.alternative == 0 ? 0.5 : 0.25;
+      const double stalled = random_.Unit() < stalls ? 1.5 : 0;
+      const auto latency = static_cast<int64_t>((50e6 + loss_ns * (0.4 + stalled)) * LogNormal(&random_, 0.2));
+      advisor_.Observe({peer_, advice.alternative, advice.probe, kBytes, latency, losses}, now_ns_ += latency);
+      return static_cast<int>(advice.alternative);
+    };
+    for (int i = 0; i < 30; ++i) step(0, 0);
+    for (int i = 0; i < 20; ++i) step(50e6, 5);
+    int streamed = 0;
+    for (int i = 0; i < 20; ++i) streamed += step(50e6, 5);
+    found += streamed >= 18 ? 1 : 0;
+    advisor_.RemovePeer(peer_);
+  }
+  EXPECT_GE(found, 65);
 }
 
 // What links of unequal rates teach of bulk is 84 ms; when they are fast again nothing but the stream's own sample says
@@ -275,7 +331,7 @@ TEST(AdvisorReplay, TheSameTraceGivesTheSameDecisionsBitForBit) {
   EXPECT_EQ(Digest(1), Digest(1));
   EXPECT_NE(Digest(1), Digest(2));
   // On every machine, by every compiler. A change of the estimators or of the policy changes it, knowingly.
-  EXPECT_EQ(Digest(1), 9861082363888279363u);
+  EXPECT_EQ(Digest(1), 8169137439046106323u);
 }
 
 }  // namespace

@@ -41,7 +41,8 @@ Change CountDetector::AddAny(uint32_t count) {
   down_ = rate_ <= kRateMin ? 0 : std::max(0.0f, down_ + 0.75f * rate_ - seen * kLog4);
   const float gain = seen_ < 124 ? kInverse[++seen_ + 4] : 1.0f / 128;
   rate_ = std::max(kRateMin, rate_ + gain * (seen - rate_));
-  if (seen_ < 16) {
+  silent_ = up_ == 0 && rate_ <= kRateMin && seen_ >= kSeenMin;
+  if (seen_ < kSeenMin) {
     up_ = down_ = 0;
     return Change::kNone;
   }
@@ -52,6 +53,7 @@ Change CountDetector::AddAny(uint32_t count) {
 void CountDetector::Restart() {
   up_ = down_ = 0;
   seen_ = 0;
+  silent_ = false;
 }
 
 }  // namespace mcp::internal

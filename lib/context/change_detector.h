@@ -81,10 +81,12 @@ class LatencyDetector {
 class CountDetector {
  public:
   static constexpr float kAlarm = 9.0f;
-  static constexpr uint32_t kCountMax = 8;  // that one transfer may weigh
+  // That one transfer may weigh: alone it is no alarm. What go-back-N sends again comes in bursts, which a Poisson rate
+  // does not know.
+  static constexpr uint32_t kCountMax = 4;
 
   Change Add(uint32_t count) {
-    if (count == 0 && up_ == 0 && rate_ <= kRateMin) return Change::kNone;  // silence where silence is usual
+    if (count == 0 && silent_) return Change::kNone;
     return AddAny(count);
   }
   float rate() const { return rate_; }
@@ -93,6 +95,7 @@ class CountDetector {
  private:
   Change AddAny(uint32_t count);
 
+  static constexpr uint32_t kSeenMin = 16;  // samples before the first alarm
   static constexpr float kRateMin = 0.004f;
   static constexpr float kLog4 = 1.3862944f;
 
@@ -100,6 +103,7 @@ class CountDetector {
   float up_ = 0;
   float down_ = 0;
   uint32_t seen_ = 0;
+  bool silent_ = false;  // and usually so: one more sample of nothing changes nothing
 };
 
 }  // namespace mcp::internal

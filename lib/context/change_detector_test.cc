@@ -104,5 +104,12 @@ TEST(CountDetector, FindsThatRetransmissionsStoppedAndThatTheyBegan) {
   EXPECT_LE(delay, 8);
 }
 
+TEST(CountDetector, FindsLossesThatBeginOnAPathThatNeverLost) {
+  CountDetector detector;
+  for (int i = 0; i < 30; ++i) ASSERT_EQ(detector.Add(0), Change::kNone);
+  EXPECT_EQ(detector.Add(100), Change::kNone) << "one transfer alone is no alarm";
+  EXPECT_EQ(detector.Add(5), Change::kUp);
+}
+
 }  // namespace
 }  // namespace mcp::internal

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
+#include "absl/base/optimization.h"
 #include "lib/context/inverse.h"
 #include "lib/context/log2.h"
 #include "lib/context/select.h"
@@ -24,6 +26,8 @@ constexpr float kUnseenClassVariance = 0.05f;  // of log2: a size class whose fa
 constexpr float kLeverageMax = 4;
 constexpr float kReliabilityGain = 1.0f / 128;
 constexpr float kFailureGain = 1.0f / 16;
+// Variance of log2 of the cost. Retransmissions that begin or end change it, by nobody knows how much.
+constexpr float kDoubtOfLevel = 0.5f;
 constexpr uint32_t kQuantileSamplesMin = 64;
 constexpr float kP99Normal = 2.326f;
 
@@ -37,6 +41,7 @@ Change Estimator::Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, 
   recent_bytes_[recent] = static_cast<float>(size);
   recent_ns_[recent] = static_cast<float>(observed);
   if (!fit_.seeded()) AddFirst(size, observed);
+  if (ABSL_PREDICT_FALSE(doubt_ >= kDoubtOfLevel)) MoveLevel(size, observed);
 
   const double inverse = 1.0 / fit_.At(size);
   const auto ratio = static_cast<float>(observed * inverse);
@@ -45,7 +50,6 @@ Change Estimator::Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, 
   const float clipped = Smaller(ratio, samples < kFewSamples ? kRatioMaxNew : kRatioMax);
   const float deviation = Smaller(clipped, kRatioMax) - 1.0f;
   variance_ += InverseOf(Smaller(samples, kMemory) + 3.0f) * (deviation * deviation - variance_);
-  AddTail(ratio - clipped);
   fit_.Add(size, static_cast<double>(clipped), inverse, kMemory);
   doubt_ *= 0.25f;
   reliability_ += kReliabilityGain * ((retransmits == 0 ? 1.0f : 0.0f) - reliability_);
@@ -56,6 +60,7 @@ Change Estimator::Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, 
   if (key->ratios.total() % kFactorEvery == 0) MoveFactor(samples, key);
 
   const Change latency_change = latency_.Add(residual);
+  SettleTail(ratio - clipped, restless);
   const Change count_change = retransmits_.Add(retransmits);
   if (restless && (latency_change != Change::kNone || count_change != Change::kNone)) {
     latency_.Restart(LatencyDetector::kWarmUp);
@@ -67,8 +72,7 @@ Change Estimator::Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, 
     return latency_change;
   }
   if (count_change != Change::kNone) {
-    retransmits_.Restart();
-    Doubt(0.05f);
+    Doubt(kDoubtOfLevel);
     last_shift_ = 1;
   }
   return count_change;
@@ -82,10 +86,21 @@ void Estimator::MoveFactor(float samples, KeyState* key) {
   key->strayed = 0;
 }
 
+// What an excursion cut off is tail once it has passed. Where it turns out to be a change, it was the new level:
+// counted as tail, it would make what became slow look slower by a third for hundreds of samples.
+void Estimator::SettleTail(float tail, bool restless) {
+  last_tail_ = {tail, tail * tail};
+  if (ABSL_PREDICT_TRUE(tail + pending_tail_.mean <= 0)) return AddTail(0);
+  pending_tail_.mean += last_tail_.mean;
+  pending_tail_.square += last_tail_.square;
+  const bool over = latency_.run(Change::kUp) == 0 || restless;
+  last_tail_ = over ? std::exchange(pending_tail_, UsualTail()) : UsualTail();
+  AddTail(last_tail_.mean);
+}
+
 void Estimator::AddTail(float tail) {
-  last_tail_ = tail;
   tail_samples_ = Smaller(tail_samples_ + 1.0f, 1.0f / kTailGain);
-  if (tail == 0 && tail_ == 0) return;
+  if (tail + tail_ <= 0) return;
   const float gain = tail_samples_ < kTailSamplesFew ? InverseOf(tail_samples_ + 16.0f) : kTailGain;
   tail_ += gain * (tail - tail_);
   if (tail_ < kTailMin) tail_ = 0;
@@ -95,6 +110,16 @@ void Estimator::AddFirst(double bytes, double latency_ns) {
   // Half of it is the base. What a small transfer takes says nothing of long ones: these are taken for fast until they
   // are tried, since what is taken for slow never is.
   fit_.Seed(latency_ns / 2, latency_ns / 2 / std::max(bytes, kSeedBytesMin), 0.25);
+}
+
+// The level is in doubt, the spread is not: how far this sample is off says where the level is now, and nothing of how
+// far the next one will be off. (The update step of a Kalman filter, over log2 of the cost.)
+void Estimator::MoveLevel(double bytes, double latency_ns) {
+  const double spread = kLog2E * kLog2E * variance_;
+  const double gain = doubt_ / (doubt_ + spread);
+  const double residual = Log2(latency_ns / fit_.At(bytes));
+  fit_.Rescale(Exp2(gain * residual), std::min(fit_.samples(), spread / doubt_));
+  doubt_ = 0;
 }
 
 void Estimator::AddFailure() { reliability_ -= kFailureGain * reliability_; }
@@ -111,6 +136,14 @@ void Estimator::StartOver(Change direction) {
   std::sort(ratios, ratios + count);
   last_shift_ = ratios[count / 2];
   fit_.Rescale(last_shift_, 0.5 * count);
+  // The spread, too, is that around the new level; before it is known, as it was around the old one.
+  float squares = kSpreadSamples * latency_.variance() / (kLog2E * kLog2E);
+  for (uint32_t i = 0; i < count; ++i) {
+    const float deviation = std::min(ratios[i] / last_shift_, kRatioMax) - 1.0f;
+    squares += deviation * deviation;
+  }
+  variance_ = squares / (kSpreadSamples + static_cast<float>(count));
+  pending_tail_ = UsualTail();
   latency_.Restart(LatencyDetector::kWarmUp);
   retransmits_.Restart();
 }
@@ -144,7 +177,8 @@ void Estimator::Scale(double factor) { fit_.Rescale(factor, fit_.samples()); }
 void Estimator::Doubt(float log2_variance) {
   if (!fit_.seeded()) return;
   doubt_ = std::max(doubt_, log2_variance);
-  if (log2_variance >= 0.5f && fit_.samples() > 0.5) fit_.Rescale(1.0, 0.5);
+  if (log2_variance >= kDoubtOfLevel && fit_.samples() > 0.5) fit_.Rescale(1.0, 0.5);
+  pending_tail_ = UsualTail();
   retransmits_.Restart();
   latency_.Restart(LatencyDetector::kWarmUp);
 }

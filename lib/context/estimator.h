@@ -62,8 +62,9 @@ class Estimator {
   float Log2P99OverCost(const KeyState* key) const;
   // By which factor the estimate moved when it last started over.
   float last_shift() const { return last_shift_; }
-  // What the last sample lost by being clipped, in units of the prediction.
-  float last_tail() const { return last_tail_; }
+  // What the last sample showed to have been cut off, in units of the prediction: its own tail, and those of an
+  // excursion that is over.
+  const UsualTail& last_tail() const { return last_tail_; }
 
   double samples() const { return fit_.samples(); }
   double ns_per_byte() const { return fit_.ns_per_byte(); }
@@ -82,9 +83,12 @@ class Estimator {
  private:
   static constexpr uint32_t kRecent = 8;
   static constexpr float kTailSamplesTrusted = 1000;
+  static constexpr float kSpreadSamples = 1;  // that the spread before a change counts for after it
 
   float TailWeight() const { return tail_samples_ / (tail_samples_ + kTailSamplesTrusted); }
   void MoveFactor(float samples, KeyState* key);
+  void MoveLevel(double bytes, double latency_ns);
+  void SettleTail(float tail, bool restless);
   void AddTail(float tail);
   void AddFirst(double bytes, double latency_ns);
   void StartOver(Change direction);
@@ -93,7 +97,9 @@ class Estimator {
   float variance_ = kVariancePrior;  // of the clipped ratio
   float tail_ = 0;                   // mean of what was clipped, in units of the prediction
   float tail_samples_ = 0;
-  float last_tail_ = 0;
+  UsualTail last_tail_;
+  // Cut off in the excursion that goes on: tail if that passes, none of it if the path has become slower.
+  UsualTail pending_tail_;
   float last_shift_ = 1;
   float doubt_ = 0;  // variance of log2 of the cost that the samples do not account for
   float reliability_ = 1;

@@ -46,6 +46,38 @@ TEST_F(EstimatorTest, AFourfoldShiftIsKnownInSixSamples) {
   EXPECT_LT(estimator_.samples(), 5) << "old samples count no more";
 }
 
+// The first transfers after it are so much slower than was predicted that they are clipped, as outliers are; and they
+// are far from the prediction, not from one another.
+TEST_F(EstimatorTest, WhatAPathThatBecameSlowTakesIsNoTailAndNoSpread) {
+  SCOPED_TRACE(SeedNote(seed_));
+  Settle(1'000'000);
+  float tails = 0;
+  int samples = 0;
+  for (Change change = Change::kNone; change == Change::kNone; ++samples) {
+    ASSERT_LT(samples, 7);
+    change = Add(64'000'000 * LogNormal(&random_, 0.15));
+    tails += estimator_.last_tail().mean;
+  }
+  EXPECT_EQ(tails, 0);
+  EXPECT_NEAR(Cost() / 64'000'000, 1, 0.25);
+  EXPECT_LT(std::sqrt(estimator_.Log2ErrorSquared(kBytes, &key_, {})), 0.35f);
+}
+
+TEST_F(EstimatorTest, AnExcursionThatPassesIsTail) {
+  SCOPED_TRACE(SeedNote(seed_));
+  Settle(200'000, 1000);
+  Add(50 * 200'000);
+  EXPECT_EQ(estimator_.last_tail().mean, 0) << "it may still be a change";
+  UsualTail seen;
+  for (int i = 0; i < 20; ++i) {
+    Add(200'000 * LogNormal(&random_, 0.15));
+    seen.mean += estimator_.last_tail().mean;
+    seen.square += estimator_.last_tail().square;
+  }
+  EXPECT_NEAR(seen.mean, 50 - Estimator::kRatioMax, 5);
+  EXPECT_NEAR(std::sqrt(seen.square), 50 - Estimator::kRatioMax, 5);
+}
+
 TEST_F(EstimatorTest, OneOutlierMovesTheCostByItsShareOnly) {
   SCOPED_TRACE(SeedNote(seed_));
   Settle(200'000, 1000);
@@ -76,6 +108,29 @@ TEST_F(EstimatorTest, DoubtMakesTheNextSampleCount) {
   EXPECT_GT(estimator_.Log2ErrorSquared(kBytes, &key_, {}), 1);
   Add(400'000);
   EXPECT_NEAR(Cost() / 400'000, 1, 0.25);
+}
+
+// How far off what was in doubt turns out to be is no measure of how far off the next sample will be.
+TEST_F(EstimatorTest, OneSampleSettlesALevelThatWasInDoubt) {
+  SCOPED_TRACE(SeedNote(seed_));
+  for (const double factor : {20.0, 1.0 / 20}) {
+    estimator_ = Estimator();
+    Settle(2'000'000, 1000);
+    estimator_.Doubt(1);
+    Add(factor * 2'000'000);
+    EXPECT_NEAR(Cost() / (factor * 2'000'000), 1, 0.25);
+    EXPECT_LT(std::sqrt(estimator_.Log2ErrorSquared(kBytes, &key_, {})), 0.4f);
+    EXPECT_EQ(estimator_.last_tail().mean, 0);
+  }
+}
+
+TEST_F(EstimatorTest, RetransmissionsThatBeginPutTheLevelInDoubt) {
+  SCOPED_TRACE(SeedNote(seed_));
+  Settle(200'000, 100);
+  int samples = 1;
+  while (Add(260'000, 5) == Change::kNone) ASSERT_LT(++samples, 4);
+  EXPECT_GT(estimator_.Log2ErrorSquared(kBytes, &key_, {}), 0.4f);
+  EXPECT_EQ(estimator_.last_shift(), 1);
 }
 
 TEST_F(EstimatorTest, ReliabilityIsTheShareWithoutRetransmissions) {

@@ -4,7 +4,8 @@
 // not used), is probed by single transfers, within a budget: optimism under uncertainty, as in upper confidence bounds
 // (Auer et al. 2002; with forgetting: Garivier and Moulines 2011). A change of mind needs more: the difference must be
 // several standard errors and a margin. After an alarm both thresholds are lower for a while, since what was known may
-// be wrong; the alarm itself changes nothing.
+// be wrong: all that could be cheaper is sampled in turn, then what looks best is kept. The alarm itself changes
+// nothing.
 #include <algorithm>
 #include <cmath>
 
@@ -18,10 +19,14 @@ struct Thresholds {
   float margin;    // log2 of the ratio of costs
   float errors;    // standard errors
   uint32_t dwell;  // transfers since the last switch
+  float samples;   // of what is switched to
 };
-constexpr Thresholds kSettled{0.04f, 3.5f, 16};
-constexpr Thresholds kUnsettled{0.05f, 2.0f, 3};
-constexpr float kSamplesMin = 1.2f;      // of an alternative, before it is chosen for its cost
+constexpr Thresholds kSettled{0.04f, 3.5f, 16, 1.2f};
+constexpr Thresholds kUnsettled{0.05f, 1.5f, 3, 1.0f};  // errors: of one sample
+constexpr float kUnsettledErrorsMin = 0.5f;
+constexpr float kAFew = 4;  // samples, from which on a change of mind is of some consequence
+constexpr uint32_t kUnsettledDwellOfAFew = 8;
+constexpr float kOften = 7;              // samples: no more is learned in haste
 constexpr float kOptimism = 2.0f;        // standard errors
 constexpr uint32_t kPauseUnsettled = 2;  // transfers between probes
 constexpr uint32_t kPauseSettled = 16;
@@ -47,18 +52,31 @@ int Cheapest(absl::Span<const Prediction> predictions) {
 // Null deadline: everything meets it.
 bool Meets(const Prediction& prediction, float log2_deadline) { return prediction.log2_p99 <= log2_deadline; }
 
-// The best that is cheaper than the current choice beyond doubt; -1: none.
+// After a change, to go on comparing costs as much as to err. So the more samples there are of both, the fewer standard
+// errors do, down to where one is merely likelier to be cheaper. Otherwise nothing calls for a change of mind, and it
+// has to be beyond doubt.
+Thresholds Needed(const Situation& situation, const Prediction& current, const Prediction& other) {
+  if (!situation.unsettled) return kSettled;
+  const float samples = std::min(current.samples, other.samples);
+  Thresholds needed = kUnsettled;
+  needed.errors = std::max(kUnsettledErrorsMin, needed.errors / std::sqrt(samples));
+  if (samples >= kAFew) needed.dwell = kUnsettledDwellOfAFew;
+  return needed;
+}
+
+// The best that is cheaper than the current choice by enough; -1: none.
 int Faster(const Situation& situation, float log2_deadline) {
   const Prediction& current = situation.predictions[static_cast<size_t>(situation.current)];
-  const Thresholds& thresholds = situation.unsettled ? kUnsettled : kSettled;
-  if (current.samples <= 0 || situation.transfers_since_switch < thresholds.dwell) return -1;
+  if (current.samples <= 0) return -1;
   const bool meets = Meets(current, log2_deadline);
   int best = -1;
   float best_cost = current.log2_cost;
   for (size_t i = 0; i < situation.predictions.size(); ++i) {
     const Prediction& other = situation.predictions[i];
-    if (!Known(other) || other.samples < kSamplesMin || other.log2_cost >= best_cost) continue;
+    if (!Known(other) || other.log2_cost >= best_cost) continue;
     if (meets && !Meets(other, log2_deadline)) continue;
+    const Thresholds thresholds = Needed(situation, current, other);
+    if (situation.transfers_since_switch < thresholds.dwell || other.samples < thresholds.samples) continue;
     const float error = std::sqrt(current.log2_error * current.log2_error + other.log2_error * other.log2_error);
     if (current.log2_cost - other.log2_cost < thresholds.margin + thresholds.errors * error) continue;
     best = static_cast<int>(i);
@@ -91,7 +109,6 @@ int Probe(const Situation& situation, int chosen) {
   // clearly cheaper it need not be every other transfer: where samples are noisy, deciding takes long.
   const bool pausing = situation.transfers_since_probe < kPauseUnsettled;
   if (pausing && situation.transfers_since_switch % kRefreshEvery == 0) return -1;
-  const uint32_t pause = situation.unsettled ? kPauseUnsettled : kPauseSettled;
   int best = -1;
   float best_bound = current.log2_cost - kWorthTrying;
   bool best_promises = false;
@@ -107,6 +124,8 @@ int Probe(const Situation& situation, int chosen) {
     if (best_promises && !promises) continue;
     const bool clearly = other.samples >= kClearSamples && other.log2_cost < current.log2_cost - kClearly;
     if (pausing && !clearly) continue;
+    const bool in_haste = situation.unsettled && other.samples < kOften;
+    const uint32_t pause = in_haste ? kPauseUnsettled : kPauseSettled;
     if (!promises && situation.transfers_since_probe < pause) continue;
     const float bound = promises ? other.log2_cost : other.log2_cost - kOptimism * other.log2_error;
     if (bound >= best_bound && promises == best_promises) continue;

@@ -59,6 +59,31 @@ TEST(ModelPolicy, ChangesItsMindBeyondDoubtOnly) {
   EXPECT_EQ(ModelPolicy().Decide(SettledOn(0, predictions)).chosen, 0) << "one sample is no reason";
 }
 
+TEST(ModelPolicy, AfterAChangeTheLikelierIsEnoughOnceBothWereSampled) {
+  std::vector<Prediction> predictions = {Of(Protocol::kBulk, 100'000, 8, 0.2f), Of(Protocol::kStream, 75'000, 8, 0.2f)};
+  Situation situation = SettledOn(0, predictions);
+  situation.transfers_since_switch = 8;
+  EXPECT_EQ(ModelPolicy().Decide(situation).chosen, 0);
+  situation.unsettled = true;
+  EXPECT_EQ(ModelPolicy().Decide(situation).chosen, 1);
+  situation.transfers_since_switch = 4;
+  EXPECT_EQ(ModelPolicy().Decide(situation).chosen, 0) << "nor back and forth";
+  situation.transfers_since_switch = 8;
+  predictions[1].samples = 1;
+  EXPECT_EQ(ModelPolicy().Decide(situation).chosen, 0) << "one sample must be further off";
+}
+
+TEST(ModelPolicy, AfterAChangeWhatWasSampledOftenIsProbedInNoHaste) {
+  std::vector<Prediction> predictions = {Of(Protocol::kBulk, 100'000), Of(Protocol::kStream, 110'000, 3, 0.3f)};
+  Situation situation = SettledOn(0, predictions);
+  situation.unsettled = true;
+  situation.transfers_since_switch = 9;
+  situation.transfers_since_probe = 3;
+  EXPECT_EQ(ModelPolicy().Decide(situation).probe, 1);
+  predictions[1].samples = 8;
+  EXPECT_EQ(ModelPolicy().Decide(situation).probe, -1);
+}
+
 TEST(ModelPolicy, StaysForAWhile) {
   const std::vector<Prediction> predictions = {Of(Protocol::kBulk, 100'000), Of(Protocol::kStream, 50'000)};
   Situation situation = SettledOn(0, predictions);

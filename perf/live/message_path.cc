@@ -17,6 +17,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "mcp/engine.h"
 
 namespace {
@@ -99,6 +100,7 @@ struct Batch {
   uint64_t ns = 0;
   double first_part_shares = 0;  // the sum of each message's
   std::string protocols;         // a letter a message: b for bulk, s for stream
+  std::vector<uint64_t> times_us;
 };
 
 absl::Status SendOne(mcp::Session& session, const mcp::Region& source, uint64_t bytes, const mcp::Region& landing,
@@ -119,6 +121,7 @@ absl::Status SendOne(mcp::Session& session, const mcp::Region& source, uint64_t 
   Report report;
   std::memcpy(&report, landing.data(), sizeof(report));
   batch->ns += ns;
+  batch->times_us.push_back(ns / 1000);
   batch->first_part_shares += 1 - static_cast<double>(report.after_first_part_ns) / static_cast<double>(ns);
   batch->protocols += session.Statistics().stream_transfers == streamed ? 'b' : 's';
   return absl::OkStatus();
@@ -126,12 +129,12 @@ absl::Status SendOne(mcp::Session& session, const mcp::Region& source, uint64_t 
 
 void Print(const Batch& batch, const mcp::SessionStatistics& before, const mcp::SessionStatistics& after) {
   std::printf("{\"seconds\": %.6f, \"first_part_share\": %.4f, \"bulk\": %" PRIu64 ", \"stream\": %" PRIu64
-              ", \"switches\": %" PRIu64 ", \"probes\": %" PRIu64 ", \"protocols\": \"%s\"}\n",
+              ", \"switches\": %" PRIu64 ", \"probes\": %" PRIu64 ", \"protocols\": \"%s\", \"times_us\": [%s]}\n",
               static_cast<double>(batch.ns) * 1e-9,
               batch.first_part_shares / static_cast<double>(batch.protocols.size()),
               after.bulk_transfers - before.bulk_transfers, after.stream_transfers - before.stream_transfers,
               after.protocol_switches - before.protocol_switches, after.protocol_probes - before.protocol_probes,
-              batch.protocols.c_str());
+              batch.protocols.c_str(), absl::StrJoin(batch.times_us, ", ").c_str());
   std::fflush(stdout);
 }
 

@@ -56,7 +56,7 @@ TEST_P(StationaryTest, RegretIsAtMostThreePercentAndNobodyIsMuchBetter) {
   EXPECT_LE(result.model.regret, 0.03);
   EXPECT_LE(result.model.total_ns, 1.02 * result.best_fixed_ns);
   // Looking whether anything is better costs a little where nothing is.
-  EXPECT_LE(result.model.total_ns, 1.02 * result.rules.total_ns);
+  EXPECT_LE(result.model.total_ns, 1.01 * result.rules.total_ns);
 }
 
 INSTANTIATE_TEST_SUITE_P(Traces, StationaryTest,
@@ -83,8 +83,8 @@ TEST(ContextSim, ComesBackToWhatIsBetterAfterASlowTime) {
   const uint64_t seed = TestSeed(11);
   SCOPED_TRACE(SeedNote(seed));
   const Result result = Compare(MakeTrace("slow and fast", 2 * kTransfers, seed));
-  EXPECT_LE(result.model.regret, 0.10);
-  EXPECT_LE(result.model.total_ns, 1.03 * result.best_fixed_ns);
+  EXPECT_LE(result.model.regret, 0.06);
+  EXPECT_LE(result.model.total_ns, 1.01 * result.best_fixed_ns);
   EXPECT_LE(result.model.total_ns, result.rules.total_ns);
 }
 
@@ -97,7 +97,7 @@ TEST_P(RestlessTest, IsNotMuchWorseThanTheBestFixedChoice) {
   EXPECT_LE(result.model.total_ns, result.rules.total_ns);
 }
 
-INSTANTIATE_TEST_SUITE_P(Traces, RestlessTest, ::testing::Values("periodic", "flapping, 200"), NameOf);
+INSTANTIATE_TEST_SUITE_P(Traces, RestlessTest, ::testing::Values("periodic", "flapping, 20", "flapping, 200"), NameOf);
 
 TEST(ContextSim, AFourfoldSlowDownIsLeftWithinTwentyTransfers) {
   const uint64_t seed = TestSeed(12);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/context/policies.h"
 #include "lib/context/profile.h"
 #include "tools/mcp_tune/live.h"
 #include "tools/mcp_tune/show.h"
@@ -56,6 +57,47 @@ TEST(Live, MeasuresBothProtocolsToAPeerThatServes) {
     const double megabyte_ns = alternative.base_ns + alternative.ns_per_byte * 1e6;
     EXPECT_GT(megabyte_ns, 1e6 / 1000) << "1 TB/s and more";
     EXPECT_LT(megabyte_ns, 1e9) << "a second";
+  }
+}
+
+TEST(Live, WithItsProfileAColdAdvisorDecidesAsOneThatHasMeasured) {
+  LiveOptions options;
+  options.address = "127.0.0.1:0";
+  options.messages = 8;
+  options.octaves = 4;
+  const auto server = LiveServer::Start(options);
+  ASSERT_TRUE(server.ok()) << server.status();
+  options.address = (*server)->address();
+  const auto measured = MeasureLive(options);
+  ASSERT_TRUE(measured.ok()) << measured.status();
+  const auto profile = ParseProfile(FormatProfile(*measured));
+  ASSERT_TRUE(profile.ok()) << profile.status();
+  const ProfilePoint& point = NearestPoint(*profile, {.bytes_per_ns = 1, .latency_ns = 20'000});
+
+  const std::vector<Alternative> alternatives = {point.alternatives[0].alternative, point.alternatives[1].alternative};
+  const ModelPolicy policy;
+  Advisor cold(AdvisorOptions(), &policy, nullptr);
+  Advisor warm(AdvisorOptions(), &policy, nullptr);
+  const uint32_t cold_peer = cold.AddPeer(alternatives).value();
+  const uint32_t warm_peer = warm.AddPeer(alternatives).value();
+  ASSERT_EQ(SeedFromPoint(point, alternatives, &cold, cold_peer), 2u);
+  int64_t now_ns = 0;
+  const auto took = [&](uint32_t alternative, uint64_t bytes) {
+    const ProfileAlternative& known = point.alternatives[alternative];
+    return static_cast<int64_t>(known.base_ns + known.ns_per_byte * static_cast<double>(bytes));
+  };
+  for (uint32_t i = 0; i < 400; ++i) {
+    const uint64_t bytes = uint64_t{512 << 10} << (i % options.octaves);
+    const Advice advice = warm.Advise(warm_peer, bytes, now_ns);
+    const int64_t latency_ns = took(advice.alternative, bytes);
+    warm.Observe({warm_peer, advice.alternative, advice.probe, bytes, latency_ns, 0}, now_ns += latency_ns);
+  }
+  for (uint32_t octave = 0; octave < options.octaves; ++octave) {
+    const uint64_t bytes = uint64_t{512 << 10} << octave;
+    const double ratio = static_cast<double>(took(0, bytes)) / static_cast<double>(took(1, bytes));
+    if (ratio > 0.9 && ratio < 1.1) continue;  // either will do
+    EXPECT_EQ(cold.Advise(cold_peer, bytes, now_ns).alternative, ratio < 1 ? 0 : 1) << bytes;
+    EXPECT_EQ(warm.Advise(warm_peer, bytes, now_ns).alternative, ratio < 1 ? 0 : 1) << bytes;
   }
 }
 
