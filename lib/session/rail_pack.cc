@@ -40,6 +40,7 @@ Operation* Rail::PackPending() {
   uint64_t count = 0;
   while (fits(pending_.front(), room)) {
     Operation* operation = pending_.PopFront();
+    if (!pending_.empty()) Operation::Prefetch(pending_.front()->next);
     end = EncodePackEntry(
         pack_type, {{operation->words[0], operation->words[1]}, operation->payload, operation->payload_bytes}, end);
     room -= entry_bytes + operation->payload_bytes;
@@ -76,7 +77,10 @@ void Rail::Unpack(Operation* pack) {
 
 void Rail::FinishPack(Operation* pack, const absl::Status& status) {
   for (Operation* operation = DissolvePack(pack); operation != nullptr;) {
-    CompleteSent(std::exchange(operation, operation->next), status);
+    Operation* const next = operation->next;
+    if (next != nullptr) Operation::PrefetchEnd(next);
+    CompleteSent(operation, status);
+    operation = next;
   }
 }
 

@@ -161,14 +161,14 @@ bool Rail::PostBatch(uint64_t* budget) {
     operation->sequence = next_sequence_++;
     if (operation->type == FrameType::kFence) fence_queued_ = false;
     if (operation->type == FrameType::kTile) bytes_in_flight_ += operation->payload_bytes;
-    const uint64_t entry_bytes = operation->pack == nullptr ? 0 : operation->words[0] * PackEntryBytes(operation->type);
+    const uint64_t entry_bytes = !IsPack(operation->type) ? 0 : operation->words[0] * PackEntryBytes(operation->type);
     payload_bytes += lane_.batch()[i].payload_bytes - entry_bytes;
     wire_bytes += lane_.batch()[i].header_bytes + entry_bytes;
     if (sent_.empty()) last_progress_ns_ = lane_.now_ns();
     sent_.PushBack(operation);
   }
   for (size_t i = count; i > taken; --i) {
-    if (operations[i - 1]->pack != nullptr) {
+    if (IsPack(operations[i - 1]->type)) {
       Unpack(operations[i - 1]);
     } else {
       pending_.PushFront(operations[i - 1]);
@@ -283,7 +283,7 @@ void Rail::Acknowledge(uint32_t acknowledged) {
 }
 
 void Rail::CompleteSent(Operation* operation, const absl::Status& status) {
-  if (operation->pack != nullptr) return FinishPack(operation, status);
+  if (IsPack(operation->type)) return FinishPack(operation, status);
   if (status.ok() && operation->region != nullptr && IsSmall(operation->type)) {
     return session_.FinishSmall(*this, operation);
   }
