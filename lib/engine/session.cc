@@ -41,14 +41,11 @@ ABSL_ATTRIBUTE_NOINLINE absl::Status RemoteError(const RemoteRegion& remote, uin
       absl::StrCat("the remote region was not exported for ", access == RemoteAccess::kRead ? "reading" : "writing"));
 }
 
-// Where the operation will be described until it has been accepted: in one place, since copies of a structure that was
-// written just now wait for these writes.
-SessionImpl::Work WorkOn(const Slice& slice) {
-  SessionImpl::Work work;
-  work.local.region = slice.region;
-  work.local.data = slice.region->base() + slice.offset;
-  work.local.length = slice.length;
-  return work;
+// Field by field: a structure that is copied just after it was written waits for the writes.
+void SetLocal(const Slice& slice, SessionImpl::Work* work) {
+  work->local.region = slice.region;
+  work->local.data = slice.region->base() + slice.offset;
+  work->local.length = slice.length;
 }
 
 }  // namespace
@@ -72,8 +69,11 @@ absl::StatusOr<OperationId> Session::Put(const Slice& local, const RemoteRegion&
   if (!RemoteHolds(remote, remote_offset, local.length, RemoteAccess::kWrite)) {
     return RemoteError(remote, remote_offset, local.length, RemoteAccess::kWrite);
   }
-  SessionImpl::Work work = WorkOn(local);
-  work.remote = {remote.key_, remote_offset, internal::LoadWindow(remote.window_)};
+  SessionImpl::Work work;
+  SetLocal(local, &work);
+  work.remote.key = remote.key_;
+  work.remote.offset = remote_offset;
+  internal::LoadWindow(remote.window_, &work.remote.window);
   return impl_->Put(work, std::move(completion), options);
 }
 
@@ -83,22 +83,27 @@ absl::StatusOr<OperationId> Session::Get(const Slice& local, const RemoteRegion&
   if (!RemoteHolds(remote, remote_offset, local.length, RemoteAccess::kRead)) {
     return RemoteError(remote, remote_offset, local.length, RemoteAccess::kRead);
   }
-  SessionImpl::Work work = WorkOn(local);
-  work.remote = {remote.key_, remote_offset, internal::LoadWindow(remote.window_)};
+  SessionImpl::Work work;
+  SetLocal(local, &work);
+  work.remote.key = remote.key_;
+  work.remote.offset = remote_offset;
+  internal::LoadWindow(remote.window_, &work.remote.window);
   return impl_->Get(work, std::move(completion), options);
 }
 
 absl::StatusOr<OperationId> Session::Send(uint64_t tag, const Slice& local, Completion completion,
                                           const OperationOptions& options) {
   if (!SliceHolds(local)) return SliceError(local);
-  SessionImpl::Work work = WorkOn(local);
+  SessionImpl::Work work;
+  SetLocal(local, &work);
   return impl_->Send(tag, work, std::move(completion), options);
 }
 
 absl::StatusOr<OperationId> Session::Receive(uint64_t tag, const Slice& local, Completion completion,
                                              ReceiveOptions options) {
   if (!SliceHolds(local)) return SliceError(local);
-  SessionImpl::Work work = WorkOn(local);
+  SessionImpl::Work work;
+  SetLocal(local, &work);
   return impl_->Receive(tag, work, std::move(completion), std::move(options));
 }
 

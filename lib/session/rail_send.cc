@@ -122,7 +122,7 @@ void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
   request.payload_bytes = payload ? payload_bytes : 0;
   request.key = operation->words[0];
   request.offset = operation->words[1];
-  if (request.kind == WorkRequest::Kind::kWrite) request.window = LoadWindow(operation->words + kFrameWindowWord);
+  if (request.kind == WorkRequest::Kind::kWrite) LoadWindow(operation->words + kFrameWindowWord, &request.window);
   request.registered = RegistrationOf(*operation);
 }
 
