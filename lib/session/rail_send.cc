@@ -33,6 +33,7 @@ void Rail::EnqueueOnLane(Operation* operation) {
   // A frame about something that was withdrawn while the session ended: there is nobody to tell.
   if (state_ == State::kDown) return session_.FinishOperation(*this, operation, session_.status());
   if (operation->deadline_ns != 0) WatchDeadlines(operation->deadline_ns);
+  if (IsSmall(operation->type)) PostIfPackFull(*operation);
   pending_.PushBack(operation);
   lane_.MarkDirtyOnLane(this);
 }
@@ -59,6 +60,7 @@ void Rail::Flush(bool about_to_block) {
 void Rail::PostPending() {
   backlog_ = false;
   refused_ = false;
+  unpacked_bytes_ = 0;
   if (state_ != State::kUp || (pending_.empty() && replays_ == 0)) return;
   uint64_t budget = kFlushBytesMax;
   if (replays_ == 0 || PostReplays()) {

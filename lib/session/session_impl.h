@@ -244,6 +244,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   bool PlacesRemotely(Rail& rail) const;
   void Grant(PostedReceive* receive, uint64_t tag, uint64_t length, uint64_t transfer);
   void FinishReceive(PostedReceive* receive, absl::Status status, uint64_t bytes, uint64_t tag);
+  void FinishDelivered(PostedReceive* receive, uint64_t bytes, uint64_t tag);
   void OnPeerClose();
   bool CancelOnHome(OperationId id, const absl::Status& status);
   void ExpireOnHome();
