@@ -73,8 +73,8 @@ struct UnexpectedMessage {
   UnexpectedMessage* previous_arrived = nullptr;
   uint64_t tag = 0;
   uint64_t length = 0;
-  bool request = false;   // its bytes are still with the sender
-  uint64_t transfer = 0;  // of a request
+  bool request = false;                // its bytes are still with the sender
+  uint64_t transfer = 0;               // of a request
   std::unique_ptr<std::byte[]> bytes;  // of what is longer than kHereBytes
   std::byte here[kHereBytes];
 };

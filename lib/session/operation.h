@@ -36,8 +36,8 @@ enum class Way : uint8_t {
 
 // One frame to be sent and acknowledged, or a run of tiles that is cut into frames as the window allows.
 //
-// Three cache lines. Between its posting and its end an operation leaves the nearest cache, and a small one is over when
-// the first two lines have come back: what is looked at then is in these.
+// Three cache lines. Between its posting and its end an operation leaves the nearest cache, and a small one is over
+// when the first two lines have come back: what is looked at then is in these.
 struct alignas(64) Operation {
   Operation* next = nullptr;
   FrameType type = FrameType::kPut;
