@@ -200,8 +200,8 @@ void SessionImpl::FinishReceive(PostedReceive* receive, absl::Status status, uin
   home_lane_.CompleteLaterOnLane(receive);
 }
 
-// FinishReceive for what the peer's frame has filled: nobody's call is on the stack, so it completes now, while it is in
-// the cache and before the next message needs a receive; but not before those that ended earlier.
+// FinishReceive for what the peer's frame has filled: nobody's call is on the stack, so it completes now, while it is
+// in the cache and before the next message needs a receive; but not before those that ended earlier.
 void SessionImpl::FinishDelivered(PostedReceive* receive, uint64_t bytes, uint64_t tag) {
   if (ABSL_PREDICT_FALSE(home_lane_.ReceivesToComplete())) return FinishReceive(receive, absl::OkStatus(), bytes, tag);
   if (receive->region != nullptr) receive->region->Unreference(home_lane_.shard());
