@@ -140,21 +140,23 @@ class MCP_EXPORT Session {
   // in place and, with checksums on, has verified them. No order is promised between two Puts in flight.
   // Over an RDMA device with checksums off it is that device which says so for the peer, whose CPU takes no part: the
   // bytes are there for what is sent by this session afterwards.
-  absl::StatusOr<OperationId> Put(Slice local, const RemoteRegion& remote, uint64_t remote_offset,
-                                  Completion completion, OperationOptions options = {});
+  absl::StatusOr<OperationId> Put(const Slice& local, const RemoteRegion& remote, uint64_t remote_offset,
+                                  Completion completion, const OperationOptions& options = {});
 
   // Reads [remote_offset, remote_offset + local.length) of `remote` into `local`.
-  absl::StatusOr<OperationId> Get(Slice local, const RemoteRegion& remote, uint64_t remote_offset,
-                                  Completion completion, OperationOptions options = {});
+  absl::StatusOr<OperationId> Get(const Slice& local, const RemoteRegion& remote, uint64_t remote_offset,
+                                  Completion completion, const OperationOptions& options = {});
 
   // Sends one message. Messages whose tags match the same receives are matched in the order of their Sends, when the
   // Sends come from one thread. Completes when the peer's session holds the message (small) or the receive it was
   // matched with has all of it (large).
-  absl::StatusOr<OperationId> Send(uint64_t tag, Slice local, Completion completion, OperationOptions options = {});
+  absl::StatusOr<OperationId> Send(uint64_t tag, const Slice& local, Completion completion,
+                                   const OperationOptions& options = {});
 
   // Receives one message into `local`; Result::bytes is its length. A message longer than `local` fails with
   // kOutOfRange and is dropped.
-  absl::StatusOr<OperationId> Receive(uint64_t tag, Slice local, Completion completion, ReceiveOptions options = {});
+  absl::StatusOr<OperationId> Receive(uint64_t tag, const Slice& local, Completion completion,
+                                      ReceiveOptions options = {});
 
   // Asks for an operation to end early. Its completion still runs exactly once: with kCancelled, or with its own
   // result if that came first; and only when nothing can touch the operation's memory any more. What the peer has

@@ -41,8 +41,11 @@ ABSL_ATTRIBUTE_NOINLINE absl::Status RemoteError(const RemoteRegion& remote, uin
       absl::StrCat("the remote region was not exported for ", access == RemoteAccess::kRead ? "reading" : "writing"));
 }
 
-SessionImpl::Local LocalOf(const Slice& slice) {
-  return {slice.region, slice.region->base() + slice.offset, slice.length};
+// Field by field: a structure that is copied just after it was written waits for the writes.
+void SetLocal(const Slice& slice, SessionImpl::Work* work) {
+  work->local.region = slice.region;
+  work->local.data = slice.region->base() + slice.offset;
+  work->local.length = slice.length;
 }
 
 }  // namespace
@@ -60,34 +63,48 @@ Session::~Session() {
   if (impl_ != nullptr) impl_->Fail(absl::CancelledError("the session's handle was destroyed"));
 }
 
-absl::StatusOr<OperationId> Session::Put(Slice local, const RemoteRegion& remote, uint64_t remote_offset,
-                                         Completion completion, OperationOptions options) {
+absl::StatusOr<OperationId> Session::Put(const Slice& local, const RemoteRegion& remote, uint64_t remote_offset,
+                                         Completion completion, const OperationOptions& options) {
   if (!SliceHolds(local)) return SliceError(local);
   if (!RemoteHolds(remote, remote_offset, local.length, RemoteAccess::kWrite)) {
     return RemoteError(remote, remote_offset, local.length, RemoteAccess::kWrite);
   }
-  return impl_->Put(LocalOf(local), {remote.key_, remote_offset, internal::LoadWindow(remote.window_)},
-                    std::move(completion), options);
+  SessionImpl::Work work;
+  SetLocal(local, &work);
+  work.remote.key = remote.key_;
+  work.remote.offset = remote_offset;
+  internal::LoadWindow(remote.window_, &work.remote.window);
+  return impl_->Put(work, std::move(completion), options);
 }
 
-absl::StatusOr<OperationId> Session::Get(Slice local, const RemoteRegion& remote, uint64_t remote_offset,
-                                         Completion completion, OperationOptions options) {
+absl::StatusOr<OperationId> Session::Get(const Slice& local, const RemoteRegion& remote, uint64_t remote_offset,
+                                         Completion completion, const OperationOptions& options) {
   if (!SliceHolds(local)) return SliceError(local);
   if (!RemoteHolds(remote, remote_offset, local.length, RemoteAccess::kRead)) {
     return RemoteError(remote, remote_offset, local.length, RemoteAccess::kRead);
   }
-  return impl_->Get(LocalOf(local), {remote.key_, remote_offset, internal::LoadWindow(remote.window_)},
-                    std::move(completion), options);
+  SessionImpl::Work work;
+  SetLocal(local, &work);
+  work.remote.key = remote.key_;
+  work.remote.offset = remote_offset;
+  internal::LoadWindow(remote.window_, &work.remote.window);
+  return impl_->Get(work, std::move(completion), options);
 }
 
-absl::StatusOr<OperationId> Session::Send(uint64_t tag, Slice local, Completion completion, OperationOptions options) {
+absl::StatusOr<OperationId> Session::Send(uint64_t tag, const Slice& local, Completion completion,
+                                          const OperationOptions& options) {
   if (!SliceHolds(local)) return SliceError(local);
-  return impl_->Send(tag, LocalOf(local), std::move(completion), options);
+  SessionImpl::Work work;
+  SetLocal(local, &work);
+  return impl_->Send(tag, work, std::move(completion), options);
 }
 
-absl::StatusOr<OperationId> Session::Receive(uint64_t tag, Slice local, Completion completion, ReceiveOptions options) {
+absl::StatusOr<OperationId> Session::Receive(uint64_t tag, const Slice& local, Completion completion,
+                                             ReceiveOptions options) {
   if (!SliceHolds(local)) return SliceError(local);
-  return impl_->Receive(tag, LocalOf(local), std::move(completion), std::move(options));
+  SessionImpl::Work work;
+  SetLocal(local, &work);
+  return impl_->Receive(tag, work, std::move(completion), std::move(options));
 }
 
 absl::Status Session::Cancel(OperationId operation) { return impl_->Cancel(operation); }

@@ -4,9 +4,7 @@
 #ifndef MCP_LIB_MEMORY_REMOTE_WINDOW_H_
 #define MCP_LIB_MEMORY_REMOTE_WINDOW_H_
 
-#include <algorithm>
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -34,26 +32,25 @@ struct RemoteWindow {
 inline constexpr size_t kRemoteWindowWords = 3;
 
 inline void StoreWindow(const RemoteWindow& window, uint64_t* words) {
-  static_assert(kDevicesMax == 4 && sizeof(RemoteWindow) == 8 * kRemoteWindowWords);
-  if constexpr (std::endian::native == std::endian::little) {
-    const auto bits = std::bit_cast<std::array<uint64_t, kRemoteWindowWords>>(window);
-    std::copy(bits.begin(), bits.end(), words);
-    return;
-  }
+  static_assert(kDevicesMax == 4 && kRemoteWindowWords == 3);
   words[0] = window.address;
   words[1] = uint64_t{window.rkeys[1]} << 32 | window.rkeys[0];
   words[2] = uint64_t{window.rkeys[3]} << 32 | window.rkeys[2];
 }
 
+// Written in place: the callers are about to read it, in other widths than a copy would have.
+inline void LoadWindow(const uint64_t* words, RemoteWindow* window) {
+  window->address = words[0];
+  window->rkeys[0] = static_cast<uint32_t>(words[1]);
+  window->rkeys[1] = static_cast<uint32_t>(words[1] >> 32);
+  window->rkeys[2] = static_cast<uint32_t>(words[2]);
+  window->rkeys[3] = static_cast<uint32_t>(words[2] >> 32);
+}
+
 inline RemoteWindow LoadWindow(const uint64_t* words) {
-  if constexpr (std::endian::native == std::endian::little) {
-    std::array<uint64_t, kRemoteWindowWords> bits;
-    std::copy_n(words, kRemoteWindowWords, bits.begin());
-    return std::bit_cast<RemoteWindow>(bits);
-  }
-  return {words[0],
-          {static_cast<uint32_t>(words[1]), static_cast<uint32_t>(words[1] >> 32), static_cast<uint32_t>(words[2]),
-           static_cast<uint32_t>(words[2] >> 32)}};
+  RemoteWindow window;
+  LoadWindow(words, &window);
+  return window;
 }
 
 // What devices are to know: memory of this process and, where it is that of a dma-buf, of which. The bytes are as the

@@ -150,6 +150,7 @@ class Lane {
   };
   void CompleteLaterOnLane(Ended ended) { ended_.push_back(std::move(ended)); }
   void CompleteLaterOnLane(PostedReceive* receive) { ended_receives_.PushBack(receive); }
+  bool ReceivesToComplete() const { return !ended_receives_.empty(); }
   // The rail goes away: forget what was noted about it.
   void ForgetOnLane(const Rail* rail);
   void ForgetOnLane(const Landing* landing);

@@ -1,5 +1,7 @@
 #include "lib/session/matcher.h"
 
+#include <cstring>
+
 namespace mcp::internal {
 namespace {
 
@@ -48,7 +50,11 @@ PostedReceive* Matcher::Match(uint64_t tag) {
   return masked;
 }
 
-UnexpectedMessage* Matcher::NewUnexpected() { return unexpected_pool_.Get(); }
+void Matcher::Hold(const std::byte* payload, uint64_t length, UnexpectedMessage* message) {
+  message->length = length;
+  if (length > UnexpectedMessage::kHereBytes) message->bytes = std::make_unique_for_overwrite<std::byte[]>(length);
+  std::memcpy(message->bytes != nullptr ? message->bytes.get() : message->here, payload, length);
+}
 
 void Matcher::Add(UnexpectedMessage* message) {
   Append(unexpected_[Bucket(message->tag)], message);
@@ -60,7 +66,8 @@ void Matcher::Add(UnexpectedMessage* message) {
 }
 
 void Matcher::Release(UnexpectedMessage* message) {
-  *message = UnexpectedMessage{};
+  message->request = false;
+  message->bytes.reset();
   unexpected_pool_.Return(message);
 }
 

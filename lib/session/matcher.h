@@ -4,7 +4,7 @@
 // apart in a list of their own. Where both kinds fit, the one that was posted first wins, as one list would have it.
 //
 // Thread rule: the session's home lane only. No allocation once the pools have seen their peak, except the bytes of an
-// unexpected message.
+// unexpected message of more than 128.
 #ifndef MCP_LIB_SESSION_MATCHER_H_
 #define MCP_LIB_SESSION_MATCHER_H_
 
@@ -62,15 +62,21 @@ class PostedReceiveList {
 };
 
 struct UnexpectedMessage {
+  static constexpr size_t kHereBytes = 128;
+
+  UnexpectedMessage() {}  // leaves the bytes as they are: only what is written is read
+  const std::byte* payload() const { return bytes != nullptr ? bytes.get() : here; }
+
   UnexpectedMessage* next = nullptr;  // in its bucket
   UnexpectedMessage* previous = nullptr;
   UnexpectedMessage* next_arrived = nullptr;
   UnexpectedMessage* previous_arrived = nullptr;
   uint64_t tag = 0;
   uint64_t length = 0;
-  bool request = false;   // its bytes are still with the sender
-  uint64_t transfer = 0;  // of a request
-  std::unique_ptr<std::byte[]> bytes;
+  bool request = false;                // its bytes are still with the sender
+  uint64_t transfer = 0;               // of a request
+  std::unique_ptr<std::byte[]> bytes;  // of what is longer than kHereBytes
+  std::byte here[kHereBytes];
 };
 
 class Matcher {
@@ -88,7 +94,9 @@ class Matcher {
   PostedReceive* Match(uint64_t tag);
 
   // A message that found no receive waits.
-  UnexpectedMessage* NewUnexpected();
+  UnexpectedMessage* NewUnexpected() { return unexpected_pool_.Get(); }
+  // Keeps a copy of the bytes.
+  static void Hold(const std::byte* payload, uint64_t length, UnexpectedMessage* message);
   void Add(UnexpectedMessage* message);
   void Release(UnexpectedMessage* message);
   // The first message to have arrived that (tag, mask) accepts, taken off the list; null if there is none.

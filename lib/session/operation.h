@@ -35,7 +35,10 @@ enum class Way : uint8_t {
 };
 
 // One frame to be sent and acknowledged, or a run of tiles that is cut into frames as the window allows.
-struct Operation {
+//
+// Three cache lines. Between its posting and its end an operation leaves the nearest cache, and a small one is over
+// when the first two lines have come back: what is looked at then is in these.
+struct alignas(64) Operation {
   Operation* next = nullptr;
   FrameType type = FrameType::kPut;
   Way way = Way::kFramed;
@@ -45,21 +48,22 @@ struct Operation {
   bool fenced = false;          // sent more than once: not over before `fence` is acknowledged
   bool lost = false;            // what was sent of it went with its connection
   uint8_t resends = 0;
-  uint32_t fence = 0;
-  uint32_t sequence = 0;  // of the frame; not framed: its number among those
-  uint64_t payload_checksum = 0;
-  uint64_t words[kFrameWordsMax] = {};  // of a tile, too, from kFrameWindowWord on its target's window
   const std::byte* payload = nullptr;
   uint64_t payload_bytes = 0;
-  PackBuffer* pack = nullptr;      // of many small operations: their payload is in it
-  Operation* packed = nullptr;     // the first of them; the others by `next`
-  Transfer* transfer = nullptr;    // the larger operation that this is a part of
-  Hedge* hedge = nullptr;          // the message that this is a copy of, whose bytes these are
-  RegionImpl* region = nullptr;    // referenced; null where the payload is not a user's, or the transfer's
-  uint32_t source_slot = kNoSlot;  // pinned in the region table: a Get that this side answers
-  OperationId id = 0;              // 0: not one that the user made
-  int64_t deadline_ns = 0;         // 0: none
+  RegionImpl* region = nullptr;         // referenced; null where the payload is not a user's, or the transfer's
+  OperationId id = 0;                   // 0: not one that the user made
+  uint64_t words[kFrameWordsMax] = {};  // of a tile, too, from kFrameWindowWord on its target's window
   Completion completion;
+
+  int64_t deadline_ns = 0;       // 0: none
+  PackBuffer* pack = nullptr;    // of many small operations: their payload is in it
+  Operation* packed = nullptr;   // the first of them; the others by `next`
+  Transfer* transfer = nullptr;  // the larger operation that this is a part of
+  Hedge* hedge = nullptr;        // the message that this is a copy of, whose bytes these are
+  uint64_t payload_checksum = 0;
+  uint32_t source_slot = kNoSlot;  // pinned in the region table: a Get that this side answers
+  uint32_t fence = 0;
+  uint32_t sequence = 0;  // of the frame; not framed: its number among those
 
   static constexpr uint32_t kNoSlot = ~uint32_t{0};
 
@@ -81,7 +85,16 @@ struct Operation {
     id = 0;
     deadline_ns = 0;
   }
+
+  // It will be looked at soon.
+  static void Prefetch(const Operation* operation) { __builtin_prefetch(operation); }
+  // It will end soon.
+  static void PrefetchEnd(const Operation* operation) {
+    __builtin_prefetch(operation);
+    __builtin_prefetch(reinterpret_cast<const std::byte*>(operation) + 64);
+  }
 };
+static_assert(sizeof(Operation) == 192 && offsetof(Operation, completion) + sizeof(Completion) == 128);
 
 template <class T>
 class SharedPool;

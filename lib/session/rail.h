@@ -126,7 +126,8 @@ class Rail {
   // The connection is gone: ends everything that was posted or waits here with `status`.
   void EndOperationsOnLane(const absl::Status& status);
 
-  // Sending. Takes the operation over; it is posted at the end of the round.
+  // Sending. Takes the operation over; it is posted at the end of the round, and small ones as soon as they fill a
+  // frame.
   void EnqueueOnLane(Operation* operation);
   // Between rounds, on the thread that drives the lane: something small with next to nothing before it need not wait
   // for a round. A burst still gathers behind its first ones, for one doorbell.
@@ -195,6 +196,7 @@ class Rail {
   enum class Take : uint8_t { kFrame, kDuplicate, kGap };
 
   void CutTile();
+  void PostIfPackFull(const Operation& next);
   // What heads the pending list as one frame; null where that would be one operation.
   Operation* PackPending();
   Operation* DissolvePack(Operation* pack);
@@ -268,8 +270,9 @@ class Rail {
   bool fence_queued_ = false;
   uint32_t replays_ = 0;  // operations of sent_ that are marked for replay
   uint64_t bytes_in_flight_ = 0;
-  uint32_t packs_ = 0;   // built and not acknowledged
-  uint32_t packed_ = 0;  // operations in them
+  uint32_t packs_ = 0;           // built and not acknowledged
+  uint32_t packed_ = 0;          // operations in them
+  uint64_t unpacked_bytes_ = 0;  // of the pending operations that came since the last post: what a pack would need
   bool has_deadlines_ = false;
   bool refused_ = false;  // the transport took less than it was given
   bool backlog_ = false;

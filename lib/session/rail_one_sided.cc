@@ -17,7 +17,7 @@ void Rail::BuildOneSided(const Operation& operation, uint32_t number, size_t slo
   request.payload = operation.payload;
   request.payload_bytes = operation.payload_bytes;
   request.offset = operation.words[1];
-  request.window = LoadWindow(operation.words + kFrameWindowWord);
+  LoadWindow(operation.words + kFrameWindowWord, &request.window);
   request.work_id = number;
   request.registered = RegistrationOf(operation);
 }

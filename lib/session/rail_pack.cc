@@ -1,6 +1,6 @@
 // Small operations that wait together leave together: one frame, sequence number, checksum and acknowledgement for as
 // many as a buffer holds. Nothing waits to be packed: what a flush finds pending is packed, and one operation alone
-// goes as the frame it always was.
+// goes as the frame it always was. A burst is posted frame by frame while its operations are in the cache.
 //
 // Budget of a packed put: its fields and payload are copied once, into the buffer, and hashed there.
 #include <utility>
@@ -18,6 +18,14 @@ constexpr uint64_t kPackedBytesMax = 1024;
 constexpr uint32_t kPacksMax = 128;
 
 }  // namespace
+
+// Before `next` joins what is pending: with it there would be more than a frame holds.
+void Rail::PostIfPackFull(const Operation& next) {
+  const uint64_t bytes = PackEntryBytes(PackOf(next.type)) + next.payload_bytes;
+  if (bytes > session_.pack_bytes_max() || next.payload_bytes > kPackedBytesMax) return;
+  if (unpacked_bytes_ + bytes > session_.pack_bytes_max()) PostPending();
+  unpacked_bytes_ += bytes;
+}
 
 Operation* Rail::PackPending() {
   Operation* const first = pending_.front();
@@ -40,6 +48,7 @@ Operation* Rail::PackPending() {
   uint64_t count = 0;
   while (fits(pending_.front(), room)) {
     Operation* operation = pending_.PopFront();
+    if (!pending_.empty()) Operation::Prefetch(pending_.front()->next);
     end = EncodePackEntry(
         pack_type, {{operation->words[0], operation->words[1]}, operation->payload, operation->payload_bytes}, end);
     room -= entry_bytes + operation->payload_bytes;
@@ -76,7 +85,10 @@ void Rail::Unpack(Operation* pack) {
 
 void Rail::FinishPack(Operation* pack, const absl::Status& status) {
   for (Operation* operation = DissolvePack(pack); operation != nullptr;) {
-    CompleteSent(std::exchange(operation, operation->next), status);
+    Operation* const next = operation->next;
+    if (next != nullptr) Operation::PrefetchEnd(next);
+    CompleteSent(operation, status);
+    operation = next;
   }
 }
 

@@ -33,6 +33,7 @@ void Rail::EnqueueOnLane(Operation* operation) {
   // A frame about something that was withdrawn while the session ended: there is nobody to tell.
   if (state_ == State::kDown) return session_.FinishOperation(*this, operation, session_.status());
   if (operation->deadline_ns != 0) WatchDeadlines(operation->deadline_ns);
+  if (IsSmall(operation->type)) PostIfPackFull(*operation);
   pending_.PushBack(operation);
   lane_.MarkDirtyOnLane(this);
 }
@@ -59,6 +60,7 @@ void Rail::Flush(bool about_to_block) {
 void Rail::PostPending() {
   backlog_ = false;
   refused_ = false;
+  unpacked_bytes_ = 0;
   if (state_ != State::kUp || (pending_.empty() && replays_ == 0)) return;
   uint64_t budget = kFlushBytesMax;
   if (replays_ == 0 || PostReplays()) {
@@ -122,7 +124,7 @@ void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
   request.payload_bytes = payload ? payload_bytes : 0;
   request.key = operation->words[0];
   request.offset = operation->words[1];
-  if (request.kind == WorkRequest::Kind::kWrite) request.window = LoadWindow(operation->words + kFrameWindowWord);
+  if (request.kind == WorkRequest::Kind::kWrite) LoadWindow(operation->words + kFrameWindowWord, &request.window);
   request.registered = RegistrationOf(*operation);
 }
 
@@ -161,14 +163,14 @@ bool Rail::PostBatch(uint64_t* budget) {
     operation->sequence = next_sequence_++;
     if (operation->type == FrameType::kFence) fence_queued_ = false;
     if (operation->type == FrameType::kTile) bytes_in_flight_ += operation->payload_bytes;
-    const uint64_t entry_bytes = operation->pack == nullptr ? 0 : operation->words[0] * PackEntryBytes(operation->type);
+    const uint64_t entry_bytes = !IsPack(operation->type) ? 0 : operation->words[0] * PackEntryBytes(operation->type);
     payload_bytes += lane_.batch()[i].payload_bytes - entry_bytes;
     wire_bytes += lane_.batch()[i].header_bytes + entry_bytes;
     if (sent_.empty()) last_progress_ns_ = lane_.now_ns();
     sent_.PushBack(operation);
   }
   for (size_t i = count; i > taken; --i) {
-    if (operations[i - 1]->pack != nullptr) {
+    if (IsPack(operations[i - 1]->type)) {
       Unpack(operations[i - 1]);
     } else {
       pending_.PushFront(operations[i - 1]);
@@ -283,7 +285,7 @@ void Rail::Acknowledge(uint32_t acknowledged) {
 }
 
 void Rail::CompleteSent(Operation* operation, const absl::Status& status) {
-  if (operation->pack != nullptr) return FinishPack(operation, status);
+  if (IsPack(operation->type)) return FinishPack(operation, status);
   if (status.ok() && operation->region != nullptr && IsSmall(operation->type)) {
     return session_.FinishSmall(*this, operation);
   }

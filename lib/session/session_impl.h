@@ -88,10 +88,17 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
     uint64_t offset = 0;
     RemoteWindow window;
   };
-  absl::StatusOr<OperationId> Put(Local local, const Remote& remote, Completion&& completion, OperationOptions options);
-  absl::StatusOr<OperationId> Get(Local local, const Remote& remote, Completion&& completion, OperationOptions options);
-  absl::StatusOr<OperationId> Send(uint64_t tag, Local local, Completion&& completion, OperationOptions options);
-  absl::StatusOr<OperationId> Receive(uint64_t tag, Local local, Completion&& completion, ReceiveOptions options);
+  // Admission fills in the rest; from then on, its region is referenced once it is on its lane, or on the way there.
+  struct Work {
+    Local local;
+    Remote remote;  // of puts and gets
+    OperationId id = 0;
+    int64_t deadline_ns = 0;
+  };
+  absl::StatusOr<OperationId> Put(Work& work, Completion&& completion, const OperationOptions& options);
+  absl::StatusOr<OperationId> Get(Work& work, Completion&& completion, const OperationOptions& options);
+  absl::StatusOr<OperationId> Send(uint64_t tag, Work& work, Completion&& completion, const OperationOptions& options);
+  absl::StatusOr<OperationId> Receive(uint64_t tag, Work& work, Completion&& completion, ReceiveOptions&& options);
   absl::Status Cancel(OperationId id);
 
   absl::Status status() const;
@@ -160,14 +167,6 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
  private:
   enum class Phase : uint8_t { kOpening, kOpen, kClosing };
 
-  // An operation that was admitted; its region is referenced once it is on its lane, or on the way there.
-  struct Work {
-    Local local;
-    Remote remote;  // of puts and gets
-    OperationId id = 0;
-    int64_t deadline_ns = 0;
-  };
-
   // Acceptance.
   bool admits() const { return phase_.load(std::memory_order_acquire) == Phase::kOpen && !ended(); }
   absl::Status WhyNotAdmitted() const;
@@ -182,8 +181,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   }
   void CloseSoonIfDrained();
   int64_t DeadlineOf(std::chrono::milliseconds timeout) const;
-  absl::StatusOr<OperationId> OneSided(Submission::Kind kind, Local local, const Remote& remote,
-                                       Completion&& completion, OperationOptions options);
+  absl::StatusOr<OperationId> OneSided(Submission::Kind kind, Work& work, Completion&& completion,
+                                       const OperationOptions& options);
   uint32_t ShardHere() const;
   static Submission MakeSubmission(Submission::Kind kind, Rail& rail, const Work& work, Completion&& completion);
   absl::StatusOr<OperationId> Submit(Submission& submission);
@@ -245,6 +244,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   bool PlacesRemotely(Rail& rail) const;
   void Grant(PostedReceive* receive, uint64_t tag, uint64_t length, uint64_t transfer);
   void FinishReceive(PostedReceive* receive, absl::Status status, uint64_t bytes, uint64_t tag);
+  void FinishDelivered(PostedReceive* receive, uint64_t bytes, uint64_t tag);
   void OnPeerClose();
   bool CancelOnHome(OperationId id, const absl::Status& status);
   void ExpireOnHome();

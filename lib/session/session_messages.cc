@@ -121,14 +121,12 @@ void SessionImpl::DeliverEager(uint64_t tag, const std::byte* payload, uint64_t 
     ReturnCredit(cost);
     if (bytes > receive->length) return FinishReceive(receive, TooLong(bytes, receive->length), 0, tag);
     std::memcpy(receive->local, payload, bytes);
-    return FinishReceive(receive, absl::OkStatus(), bytes, tag);
+    return FinishDelivered(receive, bytes, tag);
   }
   if (!HoldUnexpected(cost)) return;
   UnexpectedMessage* message = matcher_.NewUnexpected();
   message->tag = tag;
-  message->length = bytes;
-  message->bytes = std::make_unique_for_overwrite<std::byte[]>(bytes);
-  std::memcpy(message->bytes.get(), payload, bytes);
+  Matcher::Hold(payload, bytes, message);
   matcher_.Add(message);
 }
 
@@ -186,7 +184,7 @@ void SessionImpl::StartReceive(uint64_t tag, uint64_t tag_mask, const Work& work
   } else if (message->length > receive->length) {
     FinishReceive(receive, TooLong(message->length, receive->length), 0, message->tag);
   } else {
-    std::memcpy(receive->local, message->bytes.get(), message->length);
+    std::memcpy(receive->local, message->payload(), message->length);
     FinishReceive(receive, absl::OkStatus(), message->length, message->tag);
   }
   matcher_.Release(message);
@@ -200,6 +198,17 @@ void SessionImpl::FinishReceive(PostedReceive* receive, absl::Status status, uin
   receive->bytes = bytes;
   receive->tag = tag;
   home_lane_.CompleteLaterOnLane(receive);
+}
+
+// FinishReceive for what the peer's frame has filled: nobody's call is on the stack, so it completes now, while it is
+// in the cache and before the next message needs a receive; but not before those that ended earlier.
+void SessionImpl::FinishDelivered(PostedReceive* receive, uint64_t bytes, uint64_t tag) {
+  if (ABSL_PREDICT_FALSE(home_lane_.ReceivesToComplete())) return FinishReceive(receive, absl::OkStatus(), bytes, tag);
+  if (receive->region != nullptr) receive->region->Unreference(home_lane_.shard());
+  receive->status = absl::OkStatus();
+  receive->bytes = bytes;
+  receive->tag = tag;
+  CompleteReceive(receive);
 }
 
 void SessionImpl::CompleteReceive(PostedReceive* receive) {

@@ -142,50 +142,44 @@ absl::StatusOr<OperationId> SessionImpl::Submit(Submission& submission) {
   return TooMuchInFlight();
 }
 
-absl::StatusOr<OperationId> SessionImpl::Put(Local local, const Remote& remote, Completion&& completion,
-                                             OperationOptions options) {
-  return OneSided(Submission::Kind::kWrite, local, remote, std::move(completion), options);
+absl::StatusOr<OperationId> SessionImpl::Put(Work& work, Completion&& completion, const OperationOptions& options) {
+  return OneSided(Submission::Kind::kWrite, work, std::move(completion), options);
 }
 
-absl::StatusOr<OperationId> SessionImpl::Get(Local local, const Remote& remote, Completion&& completion,
-                                             OperationOptions options) {
-  return OneSided(Submission::Kind::kGet, local, remote, std::move(completion), options);
+absl::StatusOr<OperationId> SessionImpl::Get(Work& work, Completion&& completion, const OperationOptions& options) {
+  return OneSided(Submission::Kind::kGet, work, std::move(completion), options);
 }
 
-absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Local local, const Remote& remote,
-                                                  Completion&& completion, OperationOptions options) {
+absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Work& work, Completion&& completion,
+                                                  const OperationOptions& options) {
   if (ABSL_PREDICT_FALSE(!admits())) return WhyNotAdmitted();
-  OperationId id;
   bool own = false;
-  Rail* rail = ChooseRail(&id, &own);
+  Rail* rail = ChooseRail(&work.id, &own);
   if (rail == nullptr) return TooMuchInFlight();
-  const int64_t deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
-  const Work work{local, remote, id, deadline_ns};
+  work.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
   if (!own) {
     Submission submission = MakeSubmission(kind, *rail, work, std::move(completion));
     return Submit(submission);
   }
-  local.region->Reference(rail->lane().shard());
+  work.local.region->Reference(rail->lane().shard());
   if (kind == Submission::Kind::kWrite) {
     StartPut(*rail, work, std::move(completion));
   } else {
     StartGet(*rail, work, std::move(completion));
   }
-  return id;
+  return work.id;
 }
 
-absl::StatusOr<OperationId> SessionImpl::Send(uint64_t tag, Local local, Completion&& completion,
-                                              OperationOptions options) {
+absl::StatusOr<OperationId> SessionImpl::Send(uint64_t tag, Work& work, Completion&& completion,
+                                              const OperationOptions& options) {
   if (ABSL_PREDICT_FALSE(!admits())) return WhyNotAdmitted();
   const bool own = home_lane_.OnThisLane();
-  OperationId id;
-  if (!TakeHomePlace(own, &id)) return TooMuchInFlight();
-  const Work work{
-      local, {}, id, DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout)};
+  if (!TakeHomePlace(own, &work.id)) return TooMuchInFlight();
+  work.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
   if (own) {
-    local.region->Reference(home_lane_.shard());
+    work.local.region->Reference(home_lane_.shard());
     StartSend(tag, work, options.hedge, std::move(completion));
-    return id;
+    return work.id;
   }
   Submission submission = MakeSubmission(Submission::Kind::kSend, home(), work, std::move(completion));
   submission.tag = tag;
@@ -193,21 +187,20 @@ absl::StatusOr<OperationId> SessionImpl::Send(uint64_t tag, Local local, Complet
   return Submit(submission);
 }
 
-absl::StatusOr<OperationId> SessionImpl::Receive(uint64_t tag, Local local, Completion&& completion,
-                                                 ReceiveOptions options) {
+absl::StatusOr<OperationId> SessionImpl::Receive(uint64_t tag, Work& work, Completion&& completion,
+                                                 ReceiveOptions&& options) {
   if (ABSL_PREDICT_FALSE(!admits())) return WhyNotAdmitted();
   const bool own = home_lane_.OnThisLane();
-  OperationId id;
-  if (!TakeHomePlace(own, &id)) return TooMuchInFlight();
-  const Work work{local, {}, id, DeadlineOf(options.timeout)};
+  if (!TakeHomePlace(own, &work.id)) return TooMuchInFlight();
+  work.deadline_ns = DeadlineOf(options.timeout);
   std::unique_ptr<ChunkDelivery> chunks;
   if (options.on_chunk) {
     chunks = std::make_unique<ChunkDelivery>(std::move(options.on_chunk), options.chunks_in_order);
   }
   if (own) {
-    local.region->Reference(home_lane_.shard());
+    work.local.region->Reference(home_lane_.shard());
     StartReceive(tag, options.tag_mask, work, std::move(chunks), std::move(completion));
-    return id;
+    return work.id;
   }
   Submission submission = MakeSubmission(Submission::Kind::kReceive, home(), work, std::move(completion));
   submission.tag = tag;

@@ -29,8 +29,12 @@ void SessionImpl::StartPut(Rail& rail, const Work& work, Completion&& completion
   if (one_sided_ && length > 0) return StartOneSided(rail, Way::kPlaced, work, std::move(completion));
   const bool small = length <= eager_bytes_max_;
   Operation* operation = NewOperation(rail, small ? FrameType::kPut : FrameType::kTile, work, std::move(completion));
+  if (small) {
+    operation->words[0] = work.remote.key;
+    operation->words[1] = work.remote.offset;
+    return rail.EnqueueOnLane(operation);
+  }
   SetTarget(operation, work.remote);
-  if (small) return rail.EnqueueOnLane(operation);
   StartWrite(rail, operation);
 }
 

@@ -102,7 +102,7 @@ void BandwidthLoop::AwaitEnd(int64_t deadline_ns, const std::function<void()>& t
   }
 }
 
-void BandwidthLoop::OnDone(Chain* chain, Result result) {
+void BandwidthLoop::OnDone(Chain* chain, const Result& result) {
   if (!result.status.ok()) [[unlikely]] {
     Fail(result.status);
     Retire();
@@ -148,12 +148,12 @@ bool BandwidthLoop::Claim(Chain* chain) {
 absl::StatusOr<OperationId> BandwidthLoop::Start(Chain* chain, uint64_t index, uint64_t slot, uint64_t phase) {
   const Layout& layout = path_->layout();
   Session& session = path_->session();
-  auto done = [chain](Result result) { chain->loop->OnDone(chain, std::move(result)); };
+  const auto done = [chain](Result&& result) { chain->loop->OnDone(chain, result); };
   switch (operation_) {
     case Operation::kPut:
       return session.Put(path_->SourceSlice(phase), peer_, layout.SlotOffset(slot), done);
     case Operation::kGet:
-      return session.Get(path_->SlotSlice(slot), peer_, layout.SourceOffset(phase), done);
+      return session.Get(path_->SlotSlice(slot), peer_, layout.PhaseOffset(phase), done);
     case Operation::kSend:
       return session.Send(path_->OperationNumber(generation_, index), path_->SourceSlice(phase), done);
   }

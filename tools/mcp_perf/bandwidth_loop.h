@@ -64,7 +64,7 @@ class BandwidthLoop {
     bool sampled = false;
   };
 
-  void OnDone(Chain* chain, Result result);
+  void OnDone(Chain* chain, const Result& result);
   void Advance(Chain* chain, int64_t now_ns);
   bool Claim(Chain* chain);
   void Post(Chain* chain);

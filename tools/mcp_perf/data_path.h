@@ -52,9 +52,7 @@ class DataPath {
   const Layout& layout() const { return spec_.layout; }
   const Region& source() const { return source_; }
   const Region& ring() const { return ring_; }
-  Slice SourceSlice(uint64_t operation) const {
-    return {source_slice_.region, layout().SourceOffset(operation), layout().size};
-  }
+  Slice SourceSlice(uint64_t phase) const { return {source_slice_.region, layout().PhaseOffset(phase), layout().size}; }
   Slice SlotSlice(uint64_t slot) const { return {ring_slice_.region, layout().SlotOffset(slot), layout().size}; }
   const std::byte* Due(uint64_t operation) const { return source_.data() + layout().SourceOffset(operation); }
   std::byte* SlotData(uint64_t slot) const { return ring_.data() + layout().SlotOffset(slot); }

@@ -28,8 +28,9 @@ Layout ChooseLayout(const TestKind& test, uint64_t size, uint64_t outstanding, b
   layout.size = size;
   layout.step = size < kPageBytes ? kLineBytes : kPageBytes;
   layout.stride = RoundUp(size, layout.step);
-  // Primes, so that a slot of the ring meets another phase each time.
-  layout.phases = !verify ? 1 : size < kPageBytes ? 4093 : 61;
+  // Primes, so that a slot of the ring meets another phase each time. The phases of small operations stay in a nearest
+  // cache of 32 KiB beside what else is touched: an application would send what it has just written.
+  layout.phases = !verify ? 1 : size < kPageBytes ? 127 : 61;
   uint64_t slots;
   if (test.latency) {
     slots = std::clamp(kLatencyRingBytes / layout.stride, kLatencySlotsMin, kLatencySlotsMax);

@@ -43,7 +43,8 @@ struct Layout {
 
   uint64_t ring_bytes() const { return slots * stride; }
   uint64_t source_bytes() const { return size + (phases - 1) * step; }
-  uint64_t SourceOffset(uint64_t operation) const { return operation % phases * step; }
+  uint64_t PhaseOffset(uint64_t phase) const { return phase * step; }
+  uint64_t SourceOffset(uint64_t operation) const { return PhaseOffset(operation % phases); }
   uint64_t SlotOffset(uint64_t slot) const { return slot * stride; }
 };
 

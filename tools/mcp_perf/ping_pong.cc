@@ -120,13 +120,13 @@ absl::Status PingPong::Post(uint64_t index) {
   do {
     switch (operation_) {
       case Operation::kPut:
-        posted = session.Put(path_->SourceSlice(operation), peer_, layout.SlotOffset(index), done);
+        posted = session.Put(path_->SourceSlice(operation % layout.phases), peer_, layout.SlotOffset(index), done);
         break;
       case Operation::kGet:
         posted = session.Get(path_->SlotSlice(index), peer_, layout.SourceOffset(operation), done);
         break;
       case Operation::kSend:
-        posted = session.Send(operation, path_->SourceSlice(operation), done);
+        posted = session.Send(operation, path_->SourceSlice(operation % layout.phases), done);
         break;
     }
     if (!absl::IsResourceExhausted(posted.status())) break;

@@ -80,15 +80,15 @@ absl::Status ReceiveLoop::Begin() {
 
 // The chain is counted in in_flight_, for as long as it goes on: a receive that follows a receive counts nothing.
 void ReceiveLoop::Post(Chain* chain) {
-  const absl::StatusOr<OperationId> posted = path_->session().Receive(
-      kAnyTag, path_->SlotSlice(chain->slot),
-      [chain](Result result) { chain->loop->OnReceived(chain, std::move(result)); }, {.tag_mask = 0});
+  const absl::StatusOr<OperationId> posted =
+      path_->session().Receive(kAnyTag, path_->SlotSlice(chain->slot),
+                               [chain](Result&& result) { chain->loop->OnReceived(chain, result); }, {.tag_mask = 0});
   if (posted.ok()) return;
   Fail(posted.status());
   in_flight_.fetch_sub(1, std::memory_order_release);
 }
 
-void ReceiveLoop::OnReceived(Chain* chain, Result result) {
+void ReceiveLoop::OnReceived(Chain* chain, const Result& result) {
   const Layout& layout = path_->layout();
   if (!result.status.ok() || result.bytes != layout.size) [[unlikely]] {
     Fail(!result.status.ok()

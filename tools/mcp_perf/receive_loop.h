@@ -53,7 +53,7 @@ class ReceiveLoop {
 
   uint64_t Slot(const Chain& chain, uint64_t completion) const;
   void StepSlot(Chain* chain) const;
-  void OnReceived(Chain* chain, Result result);
+  void OnReceived(Chain* chain, const Result& result);
   void Post(Chain* chain);
   void Fail(const absl::Status& status);
   absl::Status error();

@@ -50,6 +50,7 @@ class ControlSender {
   bool Append(const SendPools& pools, const WorkRequest& work);
 
   bool staged() const { return staged_ != nullptr; }
+  uint32_t staged_bytes() const { return staged_ == nullptr ? 0 : staged_->bytes; }
   bool sending() const { return sending_ != nullptr; }
 
   // Staged frames become the send under way. Needs staged() and not sending().

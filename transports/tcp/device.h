@@ -98,6 +98,7 @@ class TcpTransport final : public Transport {
   void MarkDirty(Connection& connection);
   void FlushDirty();
   void FlushControl(Connection& connection);
+  void SendAtOnce(Connection& connection);
   void FlushData(Connection& connection);
   bool PumpPages(Connection& connection);
   void HandleControlSent(Connection& connection, const OperationResult& result);

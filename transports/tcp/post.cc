@@ -1,5 +1,8 @@
 // The sending side. Post stages; the next Poll or Wait sends what was staged since the last, in one operation a socket.
+// Only where much is staged for a socket that has nothing under way, Post sends it: a peer should not be idle until a
+// long round ends.
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -19,6 +22,8 @@ namespace {
 
 // Payload that one round sends by reference on one connection before the others get their turn.
 constexpr uint64_t kPumpBytesMax = 1024 * 1024;
+// Frames and small payload that do not wait for the next round.
+constexpr uint32_t kSendAtOnceBytes = 128 * 1024;
 // SEND_ZC's second completion and page pinning cost more than copying less than this.
 constexpr uint64_t kZeroCopyBytesMin = 32 * 1024;
 
@@ -56,7 +61,21 @@ bool TcpTransport::PostOne(Connection& connection, const WorkRequest& work) {
   }
   if (work.signaled && !lent) sent_.push_back({connection.id, work.work_id});
   MarkDirty(connection);
+  if (!connection.control.sending && connection.control_sender.staged_bytes() >= kSendAtOnceBytes) {
+    SendAtOnce(connection);
+  }
   return true;
+}
+
+void TcpTransport::SendAtOnce(Connection& connection) {
+  BeforeSend(connection);
+  connection.control.sending = true;
+  msghdr* const message = connection.control_sender.Begin();
+  const ssize_t sent = sendmsg(connection.control.fd.get(), message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent < 0 && (errno == EAGAIN || errno == EINTR)) return reactor_->Send(connection.control.id, message);
+  HandleControlSent(connection, {.socket = connection.control.id,
+                                 .operation = IoOperation::kSend,
+                                 .result = sent < 0 ? -errno : static_cast<int>(sent)});
 }
 
 void TcpTransport::MarkDirty(Connection& connection) {
