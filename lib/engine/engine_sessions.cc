@@ -58,9 +58,12 @@ void AddStatistics(const SessionStatistics& part, SessionStatistics* total) {
 
 absl::Status EngineImpl::WithHint(const absl::Status& status) const {
   if (chosen_.empty() || status.code() != absl::StatusCode::kUnavailable) return status;
-  return absl::Status(status.code(), absl::StrCat(status.message(), " (the engine chose ", chosen_,
-                                                  "; EngineOptions::address makes the address decide, and transports "
-                                                  "names another)"));
+  absl::Status hinted(status.code(),
+                      absl::StrCat(status.message(), " (the engine chose ", chosen_,
+                                   "; EngineOptions::address makes the address decide, and transports names another)"));
+  status.ForEachPayload(
+      [&hinted](absl::string_view url, const absl::Cord& payload) { hinted.SetPayload(url, payload); });
+  return hinted;
 }
 
 uint16_t EngineImpl::RailsFor(const SessionOptions& options) const {

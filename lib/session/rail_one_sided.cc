@@ -25,7 +25,7 @@ void Rail::BuildOneSided(const Operation& operation, uint32_t number, size_t slo
 // Also on the way down: what was done before the end is done.
 void Rail::OnDone(const Event& event) {
   const auto last = static_cast<uint32_t>(event.work_id);
-  // Completions may enqueue more, which goes to pending_ only.
+  // Completions may enqueue and post more, which goes behind these.
   while (!one_sided_.empty() && !SequenceBefore(last, one_sided_.front()->sequence)) {
     session_.FinishOneSided(*this, one_sided_.PopFront());
   }

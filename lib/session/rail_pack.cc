@@ -19,11 +19,12 @@ constexpr uint32_t kPacksMax = 128;
 
 }  // namespace
 
-// Before `next` joins what is pending: with it there would be more than a frame holds.
+// Before `next` joins what is pending: with it there would be more than a frame holds. Where the last post left
+// something behind, the round decides.
 void Rail::PostIfPackFull(const Operation& next) {
   const uint64_t bytes = PackEntryBytes(PackOf(next.type)) + next.payload_bytes;
   if (bytes > session_.pack_bytes_max() || next.payload_bytes > kPackedBytesMax) return;
-  if (unpacked_bytes_ + bytes > session_.pack_bytes_max()) PostPending();
+  if (unpacked_bytes_ + bytes > session_.pack_bytes_max() && !refused_ && !backlog_) PostPending();
   unpacked_bytes_ += bytes;
 }
 

@@ -214,6 +214,13 @@ void Rail::Resume(const Hello& hello) {
                                   absl::StrCat("handshake: taken ", hello.taken, " is not between ", hello.acknowledged,
                                                " acknowledged and ", next_sequence_, " sent"));
   }
+  // Before any completion runs, which may post. What the peer has taken, also behind a frame that arrived damaged, does
+  // not go again: a second copy could land on what came after it.
+  for (Operation* operation = sent_.front(); operation != nullptr && SequenceBefore(operation->sequence, hello.taken);
+       operation = operation->next) {
+    if (std::exchange(operation->replay, false)) --replays_;
+    operation->lost = false;
+  }
   ++reconnections_;
   RailCounters::Add(counters_.reconnections, 1);
   session_.OnRailBack(*this, lane_.now_ns() - lost_ns_);
@@ -224,12 +231,6 @@ void Rail::Resume(const Hello& hello) {
   // No other copy of these can be on its way any more.
   while (!fenced_.empty()) CompleteSent(fenced_.PopFront(), absl::OkStatus());
   Acknowledge(hello.acknowledged);
-  // Behind a frame that arrived damaged the peer has taken others: a second copy could land on what came after them.
-  for (Operation* operation = sent_.front(); operation != nullptr && SequenceBefore(operation->sequence, hello.taken);
-       operation = operation->next) {
-    if (std::exchange(operation->replay, false)) --replays_;
-    operation->lost = false;
-  }
   progress_when_up_ = Progress();  // the last connection's is not this one's
   RequestAck();
 }

@@ -266,7 +266,7 @@ bool Rail::PostAck(uint8_t flags, uint64_t resend, bool may_overtake) {
 void Rail::Acknowledge(uint32_t acknowledged) {
   if (sent_.empty() || !SequenceBefore(sent_.front()->sequence, acknowledged)) return;  // a fence is in sent_ too
   last_progress_ns_ = lane_.now_ns();
-  // Completions may enqueue more, which goes to pending_ only.
+  // Completions may enqueue and post more, which goes behind these.
   while (!sent_.empty() && SequenceBefore(sent_.front()->sequence, acknowledged)) {
     Operation* operation = sent_.PopFront();
     if (operation->type == FrameType::kTile) bytes_in_flight_ -= operation->payload_bytes;

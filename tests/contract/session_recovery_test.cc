@@ -142,6 +142,43 @@ TEST_F(SessionRecovery, ATransferSurvivesTheLossOfAnyConnection) {
   EXPECT_GT(kills, 30u);
 }
 
+// Completions that the resumption of a rail runs post at once what fills a frame. By then it is settled what the peer
+// has taken: nothing lands a second time on what was written there after the first.
+TEST_F(SessionRecovery, WhatThePeerHasTakenDoesNotLandAgainWhereCompletionsPost) {
+  constexpr uint64_t kTile = 64 << 10;
+  constexpr uint64_t kTiles = 16;
+  constexpr int kBurst = 24;  // of kSmall: more than a frame holds
+  FaultPlan plan = FaultPlan::Only(FaultKind::kKill, 1, 1);
+  plan.faults_max = 1;
+  plan.spared_first = kTiles;
+  Open(plan, 1);
+  ASSERT_FALSE(HasFatalFailure());
+  near_->Fill(0, kLarge, 1);
+  world_->ledger()->Start();
+  for (uint64_t offset = 0; offset < kTiles * kTile; offset += kTile) {
+    ops_.Start(
+        "tile",
+        [&](Completion done) { return ends_.client.Put(near_->Part(offset, kTile), remote_, offset, std::move(done)); },
+        [this, offset](const Result& result) {
+          if (!result.status.ok()) return;
+          far_->Fill(offset, kTile, 2);
+          for (int n = 0; n < kBurst; ++n) ops_.Put(ends_.client, near_->Part(0, kSmall), remote_, kLarge);
+        });
+  }
+  // The peer has them, and the connection goes before it has said so.
+  client_engine_->Progress();
+  server_engine_->Progress();
+  ops_.Put(ends_.client, near_->Part(0, kSmall), remote_, kLarge);
+  client_engine_->Progress();
+  ASSERT_EQ(world_->ledger()->count(FaultKind::kKill), 1u);
+  ASSERT_TRUE(FinishAll());
+  for (Operations::Index i = 0; i < ops_.started(); ++i) EXPECT_TRUE(ops_.status(i).ok()) << ops_.status(i);
+  for (uint64_t offset = 0; offset < kTiles * kTile; offset += kTile) {
+    EXPECT_EQ(far_->Mismatch(offset, kTile, 2), "");
+  }
+  EXPECT_EQ(ends_.client.Statistics().retransmitted_tiles, 0u);
+}
+
 // The other rail goes on with what comes, while one is away.
 TEST_F(SessionRecovery, WorkGoesOnWhileOneOfTwoIsAway) {
   Open(Away(1), 2);

@@ -75,6 +75,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
     ibv_mr* memory = nullptr;                           // that it is bound to
     std::unique_ptr<DeviceMemory::Grant> registration;  // in its place
     absl::Span<std::byte> range;
+    void* owner = nullptr;  // whose connections bind it: their context
     ConnectionId bound_by = 0;
     uint16_t generation = 0;  // of that connection
     uint32_t binds = 0;

@@ -155,6 +155,8 @@ std::unique_ptr<VerbsDevice> VerbsNetworkImpl::Consider(const OpenedDevice& open
       return nullptr;
     }
     facts->place = static_cast<size_t>(asked - config_.devices.begin());
+    // A device that was named without its port has one rail before any has two.
+    if (*asked == opened.name && port > 1) facts->place += config_.devices.size();
   }
   const absl::StatusOr<ibv_port_attr> attributes = calls_->QueryPort(opened.context, port);
   if (!attributes.ok() || attributes->state != IBV_PORT_ACTIVE) {
@@ -191,7 +193,13 @@ absl::Status VerbsNetworkImpl::AllocateDomains() {
 absl::Status VerbsNetworkImpl::CheckSource() {
   if (config_.gid_index < 0) return absl::OkStatus();
   std::vector<std::string> without;
-  std::vector<bool> served(std::max<size_t>(1, config_.devices.size()), false);
+  // Of what was asked for: what has no port in use needs none.
+  std::vector<bool> served(std::max<size_t>(1, config_.devices.size()), !config_.devices.empty());
+  for (size_t i = 0; i < config_.devices.size(); ++i) {
+    for (const auto& device : devices_) {
+      if (AsksFor(config_.devices[i], device->opened.name, device->port)) served[i] = false;
+    }
+  }
   for (const auto& device : devices_) {
     const auto found = std::find_if(device->gids.begin(), device->gids.end(), [&](const GidEntry& gid) {
       return static_cast<int>(gid.index) == config_.gid_index;
@@ -243,10 +251,14 @@ std::string VerbsNetworkImpl::AddressesText() const {
 // What an InfiniBand port has for an address is its IPoIB interface's matter, which only the connection manager knows.
 absl::Status VerbsNetworkImpl::CheckAddress(absl::string_view address) {
   MCP_ASSIGN_OR_RETURN(const Endpoint endpoint, ParseEndpoint(address, 0));
-  MCP_ASSIGN_OR_RETURN(const std::string numeric, ResolveVerbsAddress(FormatEndpoint(endpoint)));
-  MCP_ASSIGN_OR_RETURN(const VerbsAddress named, ParseVerbsAddress(numeric));
+  // From here on what is wrong is wrong with the path: another transport may have a better one.
+  const absl::StatusOr<std::string> numeric = ResolveVerbsAddress(FormatEndpoint(endpoint));
+  if (!numeric.ok()) return absl::UnavailableError(numeric.status().message());
+  MCP_ASSIGN_OR_RETURN(const VerbsAddress named, ParseVerbsAddress(*numeric));
   if (named.is_any()) return absl::OkStatus();
-  MCP_ASSIGN_OR_RETURN(VerbsAddress source, SourceFor(named));
+  absl::StatusOr<VerbsAddress> found = SourceFor(named);
+  if (!found.ok()) return absl::UnavailableError(found.status().message());
+  VerbsAddress source = *found;
   const bool is_own = source.SameHost(named);
   if (DeviceAt(source) != nullptr || (chooses() && !is_own)) return absl::OkStatus();
   source.set_port(0);

@@ -67,6 +67,7 @@ absl::StatusOr<PeerWindows::Opened> VerbsTransport::Open(std::optional<Connectio
 // To the range that it is for. The request tells, if it is flushed.
 bool VerbsTransport::BindFor(VerbsConnection& connection, OperationWindow& window, uint64_t name) {
   if (!Bind(connection, window, window.range)) return false;
+  window.owner = connection.context;
   window.bound_by = connection.id;
   window.generation = connection.generation;
   PostedWork& posted = connection.sends.At(connection.sends.posted() - 1);
@@ -90,7 +91,8 @@ void VerbsTransport::OnBindFlushed(uint64_t name) {
 void VerbsTransport::BindLostWindows(VerbsConnection& connection) {
   for (OperationWindow& window : windows_) {
     if (windows_lost_ == 0) return;
-    if (!window.lost || window.closing || !BindFor(connection, window, window.name)) continue;
+    if (!window.lost || window.closing || window.owner != connection.context) continue;
+    if (!BindFor(connection, window, window.name)) continue;
     window.lost = false;
     --windows_lost_;
   }
