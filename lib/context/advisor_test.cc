@@ -19,11 +19,11 @@ using ::testing::HasSubstr;
 constexpr uint64_t kBytes = 1 << 20;
 const std::vector<Alternative> kTwo = {{.protocol = Protocol::kBulk}, {.protocol = Protocol::kStream}};
 
-// One peer, and what each alternative takes at the moment.
 std::vector<Alternative> EachByItsOwnRail() {
   return {{.protocol = Protocol::kBulk, .rails = 1}, {.protocol = Protocol::kBulk, .rails = 2}};
 }
 
+// One peer, and what each alternative takes at the moment.
 class AdvisorTest : public ::testing::Test {
  protected:
   void Start(const std::vector<Alternative>& alternatives = kTwo) { peer_ = advisor_.AddPeer(alternatives).value(); }
