@@ -252,6 +252,7 @@ void RunUnderAMix(const ThreadedCase& threaded, double rate, uint64_t seed) {
   WorkloadOptions options;
   options.seed = seed;
   options.session.rails = threaded.rails;
+  options.session.recovery_timeout = milliseconds(5000);  // of a busy machine: what goes missing costs a connection
   Workload workload(&world, &operations, client, server, options);
   EXPECT_TRUE(workload.Run());
   EXPECT_EQ(workload.count(absl::StatusCode::kOk), options.transfers)
@@ -295,7 +296,7 @@ TEST_P(SessionMendsThreaded, UnderKills) {
   options.cancel_rate = 0.05;
   options.session.rails = GetParam().rails;
   options.session.checksum = GetParam().rails != 2 || GetParam().lanes != 0;  // unchecked, devices write by themselves
-  options.session.recovery_timeout = milliseconds(5000);                      // of a busy machine
+  options.session.recovery_timeout = milliseconds(5000);                      // as above
   Workload workload(&world, &operations, client, server, options);
   EXPECT_TRUE(workload.Run());
   EXPECT_GT(world.ledger()->count(FaultKind::kKill), 0u);
