@@ -16,11 +16,22 @@ TEST(Clock, SystemClockNeverGoesBack) {
   }
 }
 
+TEST(Clock, CoarseTimeIsLittleBehind) {
+  SystemClock clock;
+  for (int i = 0; i < 1000; ++i) {
+    const int64_t before_ns = clock.NowNs();
+    const int64_t coarse_ns = clock.CoarseNowNs();
+    ASSERT_LE(coarse_ns, clock.NowNs());
+    ASSERT_GE(coarse_ns, before_ns - Clock::kCoarseNsMax);
+  }
+}
+
 TEST(Clock, ManualClockMovesOnlyWhenTold) {
   ManualClock clock(5);
   EXPECT_EQ(clock.NowNs(), 5);
   clock.Advance(10);
   EXPECT_EQ(clock.NowNs(), 15);
+  EXPECT_EQ(clock.CoarseNowNs(), 15);
   clock.Set(7);
   EXPECT_EQ(clock.NowNs(), 7);
 }

@@ -68,16 +68,15 @@ void Lane::Wake() {
 size_t Lane::RoundOnLane() {
   MCP_ASSERT(OnThisLane());
   regions_->EnterRound(index_);
-  now_ns_ = clock_->NowNs();
+  now_known_ = false;
   size_t done = DrainSubmissions() + DrainFunctions();
-  // What was started since the last round leaves with this round's Poll, not the next one's.
-  for (Rail* rail : dirty_) rail->PostPending();
+  PostDirty();
   const size_t events = transport_->Poll(absl::MakeSpan(events_));
   done += Dispatch(events) + CompleteEnded();
   done += FlushDirty(false);
   regions_->LeaveRound(index_);
   done += SettleLandings();
-  if (now_ns_ >= next_tick_ns_) Tick();
+  if (TickIsDue()) Tick();
   return done;
 }
 
@@ -137,7 +136,19 @@ size_t Lane::Dispatch(size_t count) {
   return count;
 }
 
+// What was started since the last round leaves with this round's Poll, not the next one's.
+void Lane::PostDirty() {
+  size_t kept = 0;
+  for (Rail* const rail : dirty_) {
+    rail->PostPending();
+    rail->dirty = rail->wants_flush();
+    if (rail->dirty) dirty_[kept++] = rail;
+  }
+  dirty_.erase(dirty_.begin() + static_cast<ptrdiff_t>(kept), dirty_.end());
+}
+
 size_t Lane::FlushDirty(bool about_to_block) {
+  if (dirty_.empty()) return 0;
   flushing_.swap(dirty_);
   for (Rail* rail : flushing_) {
     rail->dirty = false;
@@ -183,6 +194,13 @@ size_t Lane::SettleLandings() {
   return done;
 }
 
+// Most rounds are far from the next tick, and a coarse look tells.
+bool Lane::TickIsDue() {
+  const int64_t surely_before_ns = next_tick_ns_ - Clock::kCoarseNsMax;
+  if (!now_known_ && now_ns_ < surely_before_ns && clock_->CoarseNowNs() < surely_before_ns) return false;
+  return now_ns() >= next_tick_ns_;
+}
+
 void Lane::Tick() {
   // Rails may leave while this runs, or ask for an earlier tick.
   next_tick_ns_ = std::numeric_limits<int64_t>::max();
@@ -197,13 +215,14 @@ void Lane::WaitOnLane(int64_t deadline_ns) {
   sleeping_.store(true, std::memory_order_seq_cst);
   if (submissions_.EmptyApprox() && !has_functions_.load(std::memory_order_seq_cst)) {
     transport_->Wait(std::min(deadline_ns, next_tick_ns_));
+    now_known_ = false;
   }
   sleeping_.store(false, std::memory_order_seq_cst);
 }
 
 void Lane::AddRailOnLane(Rail* rail) {
   rails_.push_back(rail);
-  TickByOnLane(now_ns_);
+  TickByOnLane(now_ns());
 }
 
 void Lane::RemoveRailOnLane(Rail* rail) { rails_.erase(std::remove(rails_.begin(), rails_.end(), rail), rails_.end()); }

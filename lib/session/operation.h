@@ -60,7 +60,7 @@ struct alignas(64) Operation {
   Hedge* hedge = nullptr;        // the message that this is a copy of, whose bytes these are
   uint64_t payload_checksum = 0;
   uint32_t source_slot = kNoSlot;  // pinned in the region table: a Get that this side answers
-  uint32_t sequence = 0;           // of the frame; not framed: its number among those
+  uint32_t sequence = 0;           // of the frame
 
   static constexpr uint32_t kNoSlot = ~uint32_t{0};
 
@@ -166,6 +166,19 @@ class OperationList {
     head_ = other->head_;
     size_ += other->size_;
     *other = OperationList();
+  }
+  // The first `count` of the other list, which `last` is the last of, behind what is here.
+  void TakeFront(OperationList* other, Operation* last, uint32_t count) {
+    if (tail_ == nullptr) {
+      head_ = other->head_;
+    } else {
+      tail_->next = other->head_;
+    }
+    tail_ = last;
+    other->head_ = std::exchange(last->next, nullptr);
+    if (other->head_ == nullptr) other->tail_ = nullptr;
+    size_ += count;
+    other->size_ -= count;
   }
   Operation* PopFront() {
     Operation* operation = head_;

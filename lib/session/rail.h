@@ -131,15 +131,14 @@ class Rail {
   // Sending. Takes the operation over; it is posted at the end of the round, and small ones as soon as they fill a
   // frame.
   void EnqueueOnLane(Operation* operation);
-  // Between rounds, on the thread that drives the lane: something small with next to nothing before it need not wait
-  // for a round. A burst still gathers behind its first ones, for one doorbell.
-  void PostAtOnceIfSmall(uint64_t bytes) {
-    if (bytes <= kAtOnceBytesMax && one_sided_.size() < kAtOnceMax && pending_.size() == 1 && !lane_.InRound()) {
-      PostPending();
-    }
-  }
+  // The same for work of one tile that this side's device does alone.
+  void EnqueueOneSidedOnLane(Operation* operation);
   // Builds an operation without completion (a control frame).
-  Operation* NewFrame(FrameType type);
+  Operation* NewFrame(FrameType type) {
+    Operation* operation = lane_.operations().Get();
+    operation->Reset(type);
+    return operation;
+  }
   void Flush(bool about_to_block);
   // The half of Flush that acknowledges nothing.
   void PostPending();
@@ -210,6 +209,14 @@ class Rail {
   void FinishPack(Operation* pack, const absl::Status& status);
   bool PostBatch(uint64_t* budget);
   bool PostReplays();
+  // Of the pending list's head.
+  struct Run {
+    uint32_t count = 0;
+    uint64_t placed_bytes = 0;
+    Operation* last = nullptr;
+  };
+  Run BuildRun();
+  bool PostRun(Run run);
   void BuildRequest(Operation* operation, uint32_t sequence, size_t slot);
   void BuildOneSided(const Operation& operation, uint32_t number, size_t slot);
   bool OwesAck() const;
@@ -270,9 +277,9 @@ class Rail {
   uint32_t next_sequence_ = 0;
   static constexpr uint32_t kAtOnceMax = 2;
   static constexpr uint64_t kAtOnceBytesMax = 256;
-  OperationList one_sided_;  // posted, and not framed: the device says when they are done
-  uint32_t next_one_sided_ = 0;
-  uint32_t replays_ = 0;  // operations of sent_ that are marked for replay
+  OperationList one_sided_;      // posted, and not framed: the device says when they are done
+  uint32_t next_one_sided_ = 0;  // their numbers: the last is the one before it
+  uint32_t replays_ = 0;         // operations of sent_ that are marked for replay
   uint64_t bytes_in_flight_ = 0;
   uint32_t packs_ = 0;           // built and not acknowledged
   uint32_t packed_ = 0;          // operations in them

@@ -38,12 +38,6 @@ void Rail::EnqueueOnLane(Operation* operation) {
   lane_.MarkDirtyOnLane(this);
 }
 
-Operation* Rail::NewFrame(FrameType type) {
-  Operation* operation = lane_.operations().Get();
-  operation->Reset(type);
-  return operation;
-}
-
 bool Rail::WindowOpen() const { return sent_.size() < kFramesInFlightMax && bytes_in_flight_ < kBytesInFlightMax; }
 
 bool Rail::OwesAck() const {
@@ -69,7 +63,8 @@ void Rail::PostPending() {
         backlog_ = true;
         break;
       }
-      if (!PostBatch(&budget)) {
+      const Run run = BuildRun();
+      if (run.count > 0 ? !PostRun(run) : !PostBatch(&budget)) {
         refused_ = true;
         break;
       }
@@ -155,7 +150,7 @@ bool Rail::PostBatch(uint64_t* budget) {
   for (size_t i = 0; i < taken; ++i) {
     Operation* operation = operations[i];
     if (operation->way != Way::kFramed) {
-      operation->sequence = next_one_sided_++;
+      ++next_one_sided_;
       one_sided_.PushBack(operation);
       if (operation->way == Way::kPlaced) payload_bytes += operation->payload_bytes;
       continue;

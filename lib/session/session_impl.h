@@ -170,6 +170,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // Acceptance.
   bool admits() const { return phase_.load(std::memory_order_acquire) == Phase::kOpen && !ended(); }
   absl::Status WhyNotAdmitted() const;
+  static absl::Status TooMuchInFlight();
   Rail* OwnRail();
   // `own`: it lives on the lane that this thread drives.
   Rail* ChooseRail(OperationId* id, bool* own);
@@ -186,7 +187,16 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   uint32_t ShardHere() const;
   static Submission MakeSubmission(Submission::Kind kind, Rail& rail, const Work& work, Completion&& completion);
   absl::StatusOr<OperationId> Submit(Submission& submission);
-  static Operation* NewOperation(Rail& rail, FrameType type, const Work& work, Completion&& completion);
+  static Operation* NewOperation(Rail& rail, FrameType type, const Work& work, Completion&& completion) {
+    Operation* operation = rail.NewFrame(type);
+    operation->payload = work.local.data;
+    operation->payload_bytes = work.local.length;
+    operation->region = work.local.region;
+    operation->id = work.id;
+    operation->deadline_ns = work.deadline_ns;
+    operation->completion = std::move(completion);
+    return operation;
+  }
   // What lanes tell each other: it reaches a session that has ended, too.
   static bool TakeNotice(Submission& submission);
   uint32_t NextRailIndex();
@@ -195,12 +205,15 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // One-sided work, on the rail's lane.
   void StartPut(Rail& rail, const Work& work, Completion&& completion);
   void StartGet(Rail& rail, const Work& work, Completion&& completion);
+  // Nothing to send is left to frames: a device would not even look at the window.
+  bool LeftToDevices(uint64_t length) const { return one_sided_ && length > 0; }
   void StartOneSided(Rail& rail, Way way, const Work& work, Completion&& completion);
   void OnGet(Rail& rail, const Frame& frame);
   // Sends the operation's payload to (key, offset) at the peer, over one rail or striped over all.
   void StartWrite(Rail& rail, Operation* operation);
   // Whether so long a transfer goes by all rails.
   bool Spreads(const Rail& rail, uint64_t length) const;
+  bool IsOneTile(uint64_t length) const;
   struct Part {
     Transfer* transfer = nullptr;
     const std::byte* local = nullptr;

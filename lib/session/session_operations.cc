@@ -16,9 +16,11 @@ uint64_t RailNames(uint16_t rail) { return (uint64_t{rail} + 1) << kNumberBits; 
 
 bool CountedByHome(OperationId id) { return (id >> kNumberBits) == (kHomeNames >> kNumberBits); }
 
-absl::Status TooMuchInFlight() { return absl::ResourceExhaustedError("too much in flight on this session"); }
-
 }  // namespace
+
+absl::Status SessionImpl::TooMuchInFlight() {
+  return absl::ResourceExhaustedError("too much in flight on this session");
+}
 
 absl::Status SessionImpl::WhyNotAdmitted() const {
   if (ended()) return status();
@@ -111,17 +113,6 @@ Submission SessionImpl::MakeSubmission(Submission::Kind kind, Rail& rail, const 
   return submission;
 }
 
-Operation* SessionImpl::NewOperation(Rail& rail, FrameType type, const Work& work, Completion&& completion) {
-  Operation* operation = rail.NewFrame(type);
-  operation->payload = work.local.data;
-  operation->payload_bytes = work.local.length;
-  operation->region = work.local.region;
-  operation->id = work.id;
-  operation->deadline_ns = work.deadline_ns;
-  operation->completion = std::move(completion);
-  return operation;
-}
-
 // What this thread counts references by: its lane's where that is one of this engine's, not of another's whose
 // completion runs here.
 uint32_t SessionImpl::ShardHere() const {
@@ -140,34 +131,6 @@ absl::StatusOr<OperationId> SessionImpl::Submit(Submission& submission) {
   region->Unreference(shard);
   GivePlaceBack(id);
   return TooMuchInFlight();
-}
-
-absl::StatusOr<OperationId> SessionImpl::Put(Work& work, Completion&& completion, const OperationOptions& options) {
-  return OneSided(Submission::Kind::kWrite, work, std::move(completion), options);
-}
-
-absl::StatusOr<OperationId> SessionImpl::Get(Work& work, Completion&& completion, const OperationOptions& options) {
-  return OneSided(Submission::Kind::kGet, work, std::move(completion), options);
-}
-
-absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Work& work, Completion&& completion,
-                                                  const OperationOptions& options) {
-  if (ABSL_PREDICT_FALSE(!admits())) return WhyNotAdmitted();
-  bool own = false;
-  Rail* rail = ChooseRail(&work.id, &own);
-  if (rail == nullptr) return TooMuchInFlight();
-  work.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
-  if (!own) {
-    Submission submission = MakeSubmission(kind, *rail, work, std::move(completion));
-    return Submit(submission);
-  }
-  work.local.region->Reference(rail->lane().shard());
-  if (kind == Submission::Kind::kWrite) {
-    StartPut(*rail, work, std::move(completion));
-  } else {
-    StartGet(*rail, work, std::move(completion));
-  }
-  return work.id;
 }
 
 absl::StatusOr<OperationId> SessionImpl::Send(uint64_t tag, Work& work, Completion&& completion,

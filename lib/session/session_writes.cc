@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/base/attributes.h"
+#include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
 #include "lib/session/session_impl.h"
 
@@ -23,10 +25,55 @@ void SetTarget(Operation* operation, const SessionImpl::Remote& remote) {
 
 }  // namespace
 
-// Nothing to send is left to frames: a device would not even look at the window.
+// Whatever else is under way: the common case.
+inline bool SessionImpl::IsOneTile(uint64_t length) const {
+  return length <= kTileBytesMax && (rail_count_ == 1 || length < kStripeIdleBytesMin);
+}
+
+// Part of each of its callers: the way from the door to the device is short, and calls would be a good part of it.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void SessionImpl::StartOneSided(Rail& rail, Way way, const Work& work,
+                                                                    Completion&& completion) {
+  Operation* operation = NewOperation(rail, FrameType::kTile, work, std::move(completion));
+  operation->way = way;
+  SetTarget(operation, work.remote);
+  if (ABSL_PREDICT_TRUE(IsOneTile(work.local.length))) return rail.EnqueueOneSidedOnLane(operation);
+  StartWrite(rail, operation);
+}
+
+absl::StatusOr<OperationId> SessionImpl::Put(Work& work, Completion&& completion, const OperationOptions& options) {
+  return OneSided(Submission::Kind::kWrite, work, std::move(completion), options);
+}
+
+absl::StatusOr<OperationId> SessionImpl::Get(Work& work, Completion&& completion, const OperationOptions& options) {
+  return OneSided(Submission::Kind::kGet, work, std::move(completion), options);
+}
+
+absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Work& work, Completion&& completion,
+                                                  const OperationOptions& options) {
+  if (ABSL_PREDICT_FALSE(!admits())) return WhyNotAdmitted();
+  bool own = false;
+  Rail* rail = ChooseRail(&work.id, &own);
+  if (rail == nullptr) return TooMuchInFlight();
+  work.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
+  if (!own) {
+    Submission submission = MakeSubmission(kind, *rail, work, std::move(completion));
+    return Submit(submission);
+  }
+  const bool put = kind == Submission::Kind::kWrite;
+  work.local.region->Reference(rail->lane().shard());
+  if (LeftToDevices(work.local.length)) {
+    StartOneSided(*rail, put ? Way::kPlaced : Way::kFetched, work, std::move(completion));
+  } else if (put) {
+    StartPut(*rail, work, std::move(completion));
+  } else {
+    StartGet(*rail, work, std::move(completion));
+  }
+  return work.id;
+}
+
 void SessionImpl::StartPut(Rail& rail, const Work& work, Completion&& completion) {
   const uint64_t length = work.local.length;
-  if (one_sided_ && length > 0) return StartOneSided(rail, Way::kPlaced, work, std::move(completion));
+  if (LeftToDevices(length)) return StartOneSided(rail, Way::kPlaced, work, std::move(completion));
   const bool small = length <= eager_bytes_max_;
   Operation* operation = NewOperation(rail, small ? FrameType::kPut : FrameType::kTile, work, std::move(completion));
   if (small) {
@@ -38,20 +85,9 @@ void SessionImpl::StartPut(Rail& rail, const Work& work, Completion&& completion
   StartWrite(rail, operation);
 }
 
-void SessionImpl::StartOneSided(Rail& rail, Way way, const Work& work, Completion&& completion) {
-  Operation* operation = NewOperation(rail, FrameType::kTile, work, std::move(completion));
-  operation->way = way;
-  SetTarget(operation, work.remote);
-  StartWrite(rail, operation);
-  rail.PostAtOnceIfSmall(work.local.length);
-}
-
 void SessionImpl::StartWrite(Rail& rail, Operation* operation) {
   const uint64_t length = operation->payload_bytes;
-  // The common case, without a look at what else is under way.
-  if (length <= kTileBytesMax && (rail_count_ == 1 || length < kStripeIdleBytesMin)) {
-    return rail.EnqueueOnLane(operation);
-  }
+  if (IsOneTile(length)) return rail.EnqueueOnLane(operation);
   const bool spreads = Spreads(rail, length);
   if (!spreads && length <= kTileBytesMax) return rail.EnqueueOnLane(operation);
   const Part whole = MakeTransfer(rail.lane(), operation);
@@ -191,7 +227,7 @@ void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
 
 void SessionImpl::StartGet(Rail& rail, const Work& work, Completion&& completion) {
   const Local& local = work.local;
-  if (one_sided_ && local.length > 0) return StartOneSided(rail, Way::kFetched, work, std::move(completion));
+  if (LeftToDevices(local.length)) return StartOneSided(rail, Way::kFetched, work, std::move(completion));
   Lane& lane = rail.lane();
   Landing* landing = lane.landings().Get();
   // Before the key is there for other lanes to resolve: what these read of a landing.

@@ -43,7 +43,8 @@ class PingPong {
   absl::Status SpinUntil(Ready ready, bool leading);
   absl::Status Post(uint64_t index);
   absl::Status PostReceives();
-  bool Arrived(uint64_t index) const;
+  // Until operation `index` of the other side, or the get of this side, has ended here.
+  absl::Status Await(uint64_t index, bool leading);
   void OnPosted(const Result& result);
   void OnReceived(const Result& result);
 
@@ -51,6 +52,7 @@ class PingPong {
   const RemoteRegion peer_;
   ControlChannel* const control_;
   const Operation operation_;
+  const int looks_;  // in each turn of a spin
   const bool spin_;
 
   uint64_t generation_ = 0;

@@ -45,6 +45,11 @@ absl::StatusOr<std::unique_ptr<Transport>> VerbsTransport::Create(std::shared_pt
 
 VerbsTransport::VerbsTransport(std::shared_ptr<VerbsNetworkImpl> network, Clock* clock, uint32_t lane)
     : network_(std::move(network)), clock_(clock), lane_(lane), reports_seen_(network_->reports()) {
+  for (size_t i = 0; i < kChainMax; ++i) {
+    chain_[i] = ibv_send_wr();
+    chain_[i].next = i + 1 < kChainMax ? &chain_[i + 1] : nullptr;
+    chain_[i].sg_list = chain_entries_[i].data();
+  }
   info_.name = "verbs";
   uint64_t message_max = kWriteBytesMax;
   for (size_t i = 0; i < network_->device_count(); ++i) {

@@ -2,8 +2,8 @@
 //
 // Budget of a Post: one doorbell for all of a batch that goes to one connection, one completion for 32 work requests
 // and no copy of payload from 1 KiB on where it lies in registered memory. Of a Poll: two reads of completion queues;
-// every 64th looks at the connection manager's descriptor too. No allocation or lock; no system call on the way of
-// data.
+// every 64th, and not oftener than every 50 us, looks at the connection manager's descriptor too. No allocation or
+// lock; no system call on the way of data.
 //
 // Files: paths (which way to a peer), connect (the connecting side's handshake), accept (listeners and theirs), post,
 // windows (what a peer is let into for one operation), poll (rounds and waiting), recover (faults and endings), queues
@@ -130,6 +130,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
   bool AppendMessage(VerbsConnection& connection, const WorkRequest& work, MessageType type);
   bool AppendWrite(VerbsConnection& connection, const WorkRequest& work);
   bool AppendOneSided(VerbsConnection& connection, const WorkRequest& work);
+  size_t AppendPlain(VerbsConnection& connection, absl::Span<const WorkRequest> works);
   // Under which key a device reads the payload, and what has to be held for it meanwhile.
   struct PayloadKey {
     uint32_t lkey = 0;
@@ -165,7 +166,10 @@ class VerbsTransport final : public Transport, private PeerWindows {
   void FreeWindows();
 
   // poll.cc
-  Event* NextEvent(Event::Kind kind, const VerbsConnection& connection);
+  Event* NextEvent(Event::Kind kind, ConnectionId connection, void* context);
+  Event* NextEvent(Event::Kind kind, const VerbsConnection& connection) {
+    return NextEvent(kind, connection.id, connection.context);
+  }
   bool full() const { return given_ == events_.size(); }
   void ReturnDelivered();
   void PollReceives(LaneQueues& queues);
@@ -174,6 +178,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
   void TakeSend(LaneQueues& queues, const ibv_wc& completion);
   void DeliverSent();
   void DeliverQueued();
+  void LookAroundIfDue();
   void LookAround();
   void TakeConnectionEvents();
   void HandleConnectionEvent(const ConnectionEvent& event);
@@ -218,7 +223,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
   uint64_t windows_opened_ = 0;
   uint32_t windows_lost_ = 0;
 
-  // Work requests under construction, for one connection.
+  // Work requests under construction, for one connection. Each leads to the next and has its own entries, always.
   VerbsConnection* chain_owner_ = nullptr;
   size_t chain_length_ = 0;
   bool chain_waits_ = false;  // one-sided work since the last request that asks for a completion
@@ -243,6 +248,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
   std::vector<ConnectionId> closing_;  // and those that are to be looked at: kLeaving, kDraining, kClosed
   uint32_t handshakes_ = 0;            // connections that wait for the connection manager
   uint32_t rounds_ = 0;
+  int64_t looked_around_ns_ = 0;
   uint64_t reports_seen_ = 0;
   bool holds_waiting_ = false;  // for room in a send queue
   bool look_around_ = true;

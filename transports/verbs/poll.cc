@@ -16,18 +16,26 @@
 namespace mcp::internal {
 namespace {
 
-// Rounds between two looks at the connection manager's descriptor and the devices', which are system calls.
+// The connection manager's descriptor and the devices' are looked at by a system call: after so many rounds, and so
+// long, since the last look.
 constexpr uint32_t kRoundsPerLook = 64;
+constexpr int64_t kLookEveryNs = 50'000;
 constexpr int kCompletionsPerLook = 16;
 
 }  // namespace
 
-Event* VerbsTransport::NextEvent(Event::Kind kind, const VerbsConnection& connection) {
+// Field by field: the status is seldom one to be let go of.
+Event* VerbsTransport::NextEvent(Event::Kind kind, ConnectionId connection, void* context) {
   Event* event = &events_[given_++];
-  *event = Event();
   event->kind = kind;
-  event->connection = connection.id;
-  event->context = connection.context;
+  event->write = Event::Write::kNone;
+  event->connection = connection;
+  event->context = context;
+  event->data = nullptr;
+  event->data_bytes = 0;
+  event->work_id = 0;
+  event->pending = nullptr;
+  if (ABSL_PREDICT_FALSE(!event->status.ok())) event->status = absl::OkStatus();
   return event;
 }
 
@@ -43,7 +51,7 @@ size_t VerbsTransport::Poll(absl::Span<Event> events) {
     PollSends(*queues);
   }
   if (!sent_.empty()) DeliverSent();
-  if (++rounds_ % kRoundsPerLook == 0 || look_around_ || handshakes_ > 0) LookAround();
+  if (++rounds_ % kRoundsPerLook == 0 || look_around_ || handshakes_ > 0) LookAroundIfDue();
   if (ABSL_PREDICT_FALSE(network_->reports() != reports_seen_)) CheckReports();
   if (ABSL_PREDICT_FALSE(holds_waiting_)) SeeHoldsThrough();
   if (handshakes_ > 0 || !closing_.empty()) {
@@ -155,12 +163,7 @@ void VerbsTransport::PollSends(LaneQueues& queues) {
 void VerbsTransport::DeliverSent() {
   while (sent_given_ < sent_.size() && !full()) {
     const Sent& sent = sent_[sent_given_++];
-    Event* event = &events_[given_++];
-    *event = Event();
-    event->kind = sent.kind;
-    event->connection = sent.connection;
-    event->context = sent.context;
-    event->work_id = sent.work_id;
+    NextEvent(sent.kind, sent.connection, sent.context)->work_id = sent.work_id;
   }
   if (sent_given_ < sent_.size()) return;
   sent_.clear();
@@ -174,8 +177,15 @@ void VerbsTransport::DeliverQueued() {
   }
 }
 
-void VerbsTransport::LookAround() {
+void VerbsTransport::LookAroundIfDue() {
+  const int64_t now_ns = clock_->NowNs();
+  if (!look_around_ && handshakes_ == 0 && now_ns - looked_around_ns_ < kLookEveryNs) return;
+  looked_around_ns_ = now_ns;
   look_around_ = false;
+  LookAround();
+}
+
+void VerbsTransport::LookAround() {
   pollfd descriptors[1 + kDevicesMax];
   descriptors[0] = {channel_->fd, POLLIN, 0};
   const size_t devices = network_->device_count();

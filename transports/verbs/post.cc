@@ -51,7 +51,6 @@ inline ibv_send_wr& VerbsTransport::NextInChain(VerbsConnection& connection) {
   chain_owner_ = &connection;
   ibv_send_wr& wr = chain_[chain_length_];
   wr.wr_id = SendWorkId(connection, connection.sends.posted());
-  wr.sg_list = chain_entries_[chain_length_].data();
   wr.send_flags = 0;
   ++chain_length_;
   connection.sends.Add();
@@ -68,6 +67,10 @@ size_t VerbsTransport::Post(absl::Span<const WorkRequest> batch) {
     if (chain_owner_ != connection && chain_owner_ != nullptr) Ring(*chain_owner_);
     if (connection->state != State::kOpen) {
       if (connection->connecting()) break;
+      continue;
+    }
+    if (const size_t plain = AppendPlain(*connection, batch.subspan(taken)); plain > 0) {
+      taken += plain - 1;
       continue;
     }
     if (!WorkFits(work, info_)) {
@@ -119,7 +122,42 @@ bool VerbsTransport::AppendWrite(VerbsConnection& connection, const WorkRequest&
   return AppendMessage(connection, header, MessageType::kWithWrite);
 }
 
-// Needs no credit: nothing of it is received. The last of a doorbell asks for a completion, as does every 32nd.
+// One-sided work in one piece, from memory whose registration came along: what most of it is. Takes those at the head
+// of `works` that are it, go by this connection and have room; as many as that are.
+inline size_t VerbsTransport::AppendPlain(VerbsConnection& connection, absl::Span<const WorkRequest> works) {
+  const uint64_t bytes_max = std::min<uint64_t>(connection.device->port_attributes.max_msg_sz, info_.write_bytes_max);
+  const size_t device = connection.device->index;
+  const uint64_t first_id = SendWorkId(connection, 0);
+  const uint32_t room = connection.sends.room();
+  const size_t room_for = room > kOneSidedReserve ? room - kOneSidedReserve : 0;
+  const size_t most = std::min({works.size(), kChainMax - chain_length_, room_for});
+  size_t taken = 0;
+  for (; taken < most; ++taken) {
+    const WorkRequest& work = works[taken];
+    const bool plain = work.kind >= WorkRequest::Kind::kPlace && work.connection == connection.id &&
+                       work.registered != nullptr && work.payload_bytes <= bytes_max;
+    if (!plain) break;
+    MCP_ASSERT(work.payload_bytes > 0);
+    const bool place = work.kind == WorkRequest::Kind::kPlace;
+    const bool is_inline = place && work.payload_bytes <= connection.inline_bytes_max;
+    ibv_send_wr& wr = chain_[chain_length_ + taken];
+    wr.wr_id = first_id | connection.sends.posted();
+    wr.send_flags = is_inline ? IBV_SEND_INLINE : 0;
+    SetPiece(connection, work, place ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ, 0, work.payload_bytes,
+             VerbsMemory::LocalKey(*work.registered, device), &wr);
+    PostedWork& posted = connection.sends.Add();
+    posted.one_sided = true;
+    posted.work_id = work.work_id;
+    chain_waits_ = true;
+    if (++connection.unsignaled >= kUnsignaledMax) AskForCompletion(connection, &wr);
+  }
+  if (taken > 0) chain_owner_ = &connection;
+  chain_length_ += taken;
+  return taken;
+}
+
+// The rest of it: in pieces, or from memory that is looked up. Needs no credit: nothing of it is received. The last of
+// a doorbell asks for a completion, as does every 32nd.
 bool VerbsTransport::AppendOneSided(VerbsConnection& connection, const WorkRequest& work) {
   const bool place = work.kind == WorkRequest::Kind::kPlace;
   const bool is_inline = place && work.payload_bytes <= connection.inline_bytes_max;
@@ -129,16 +167,9 @@ bool VerbsTransport::AppendOneSided(VerbsConnection& connection, const WorkReque
   if (chain_length_ + pieces > kChainMax) Ring(connection);
   if (ABSL_PREDICT_FALSE(connection.state != State::kOpen)) return true;
   const ibv_wr_opcode opcode = place ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ;
-  ibv_send_wr* last;
-  if (ABSL_PREDICT_TRUE(pieces == 1 && work.registered != nullptr)) {
-    last = &NextInChain(connection);
-    SetPiece(connection, work, opcode, 0, work.payload_bytes,
-             VerbsMemory::LocalKey(*work.registered, connection.device->index), last);
-  } else {
-    PayloadKey key;
-    if (!FindPayload(connection, work, &key)) return true;
-    last = &ChainPieces(connection, work, opcode, std::move(key));
-  }
+  PayloadKey key;
+  if (!FindPayload(connection, work, &key)) return true;
+  ibv_send_wr* const last = &ChainPieces(connection, work, opcode, std::move(key));
   if (is_inline) last->send_flags = IBV_SEND_INLINE;
   PostedWork& posted = connection.sends.At(connection.sends.posted() - 1);
   posted.one_sided = true;
@@ -264,10 +295,10 @@ void VerbsTransport::Ring(VerbsConnection& connection) {
   chain_owner_ = nullptr;
   if (count == 0) return;
   if (chain_waits_) AskForCompletion(connection, &chain_[count - 1]);
-  for (size_t i = 0; i + 1 < count; ++i) chain_[i].next = &chain_[i + 1];
-  chain_[count - 1].next = nullptr;
+  ibv_send_wr* const behind = std::exchange(chain_[count - 1].next, nullptr);
   ibv_send_wr* refused = nullptr;
   const int error = ibv_post_send(connection.qp, chain_.data(), &refused);
+  chain_[count - 1].next = behind;
   if (ABSL_PREDICT_TRUE(error == 0)) return;
   const size_t accepted = refused == nullptr ? 0 : static_cast<size_t>(refused - chain_.data());
   const auto lost = static_cast<uint32_t>(count - accepted);

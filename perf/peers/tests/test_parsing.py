@@ -28,9 +28,15 @@ class UcxTest(unittest.TestCase):
         self.assertAlmostEqual(ucx.parse(line, 256 << 20)['rate'], 1.4286, places=3)
 
     def test_no_figures(self):
-        for text in ('', 'UCX ERROR no such device\n', UCX.splitlines()[0], UCX.replace('22.80', '0.00')):
+        for text in ('', 'UCX ERROR no such device\n', UCX.splitlines()[0]):
             with self.assertRaises(MeasurementError):
                 ucx.parse(text, 64)
+
+    def test_a_latency_stands_where_the_rate_is_rounded_to_nothing(self):
+        values = ucx.parse(UCX.replace('22.80', '0.00'), 64)
+        self.assertEqual(values['latency'], 3.19)
+        with self.assertRaises(MeasurementError):
+            ucx.positive(values['rate'])
 
 
 class Iperf3Test(unittest.TestCase):

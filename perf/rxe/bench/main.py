@@ -7,6 +7,7 @@ import signal
 import sys
 
 from driver import results
+from driver.model import MeasurementError
 from rig import choose, kernel
 from rig.machine import RigError
 
@@ -57,7 +58,7 @@ class Run:
         key = {'tool': tool.name, 'test': work.test, 'size_bytes': work.size, 'round': number}
         try:
             figure = tool.measure(self._machine, work)
-        except (tools.ToolError, RigError, ValueError) as error:
+        except (tools.ToolError, MeasurementError, RigError, ValueError) as error:
             self.failures += 1
             say(f'{tool.name} {work.test} of {table.format_size(work.size)}: {error}')
             self.write(kind='failure', **key, error=str(error))

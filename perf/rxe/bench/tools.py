@@ -97,4 +97,4 @@ class Ucx:
                   '-s', work.size, '-n', work.operations, '-w', work.warmup, '-O',
                   1 if work.test == LATENCY else work.outstanding, '-f', '-v']
         values = ucx.parse(_run_pair(machine, ['ucx_perftest'], client), work.size)
-        return values['latency'] if work.test == LATENCY else values['rate'] * work.size
+        return values['latency'] if work.test == LATENCY else ucx.positive(values['rate']) * work.size

@@ -50,7 +50,7 @@ class Ucx(Peer):
         iterations = max(1, work.iterations // 2) if latencies else work.iterations
         values, pair = self._run(path, row, settings, work, iterations, work.warmup)
         cpu_s = pair.usage_s - startup_cpu_s
-        sample = Sample(seconds=iterations / values['rate'], operations=iterations, size=work.size,
+        sample = Sample(seconds=iterations / positive(values['rate']), operations=iterations, size=work.size,
                         cpu_s=cpu_s if cpu_s > 0 else None, cpu_operations=iterations + work.warmup - 1,
                         command=pair.command, foreign_cpu=pair.foreign_cpu)
         if latencies:
@@ -83,15 +83,16 @@ class Ucx(Peer):
 
 def parse(text, size):
     """Returns latency (us; half a round trip in latency tests) and rate (operations a second) of its CSV. The rate is
-    that of the bandwidth, in MiB/s: its own column has no decimals, and large messages few a second."""
+    that of the bandwidth, in MiB/s: its own column has no decimals, and large messages few a second. It is 0 where that
+    is next to nothing, as of small messages on a slow path: see `positive`."""
     for line in reversed(text.strip().splitlines()):
         fields = line.split(',')
         if len(fields) == _COLUMNS and fields[0].strip().isdigit():
-            return {'latency': float(fields[1]), 'rate': _positive(float(fields[5])) * (1 << 20) / size}
+            return {'latency': float(fields[1]), 'rate': float(fields[5]) * (1 << 20) / size}
     raise MeasurementError(f'no figures in the output of ucx_perftest: {text.strip()[-200:]!r}')
 
 
-def _positive(bandwidth):
-    if bandwidth <= 0:
+def positive(rate):
+    if rate <= 0:
         raise MeasurementError('ucx_perftest reports a bandwidth of 0')
-    return bandwidth
+    return rate
