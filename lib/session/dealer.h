@@ -51,8 +51,8 @@ class Dealer {
   }
 
   // A stream of so many bytes begins.
-  Dealt Begin(uint64_t bytes, uint32_t first_rail) {
-    for (RailPace& pace : paces_) pace.Fade();
+  Dealt Begin(uint64_t bytes, uint32_t first_rail, int64_t now_ns) {
+    for (RailPace& pace : paces_) pace.Begin(now_ns);
     return {.bytes_unsent = bytes, .first_rail = first_rail};
   }
   void OnDealt(Dealt* dealt, uint32_t rail, uint64_t bytes, int64_t now_ns) {

@@ -38,12 +38,12 @@ class World {
   }
 
   Link& link(size_t index) { return links_[index]; }
-  const Dealer& dealer() const { return dealer_; }
+  void Pass(int64_t ns) { now_ns_ += ns; }
 
   // Of one message: until its last piece is back.
   int64_t Send(uint64_t bytes) {
     const int64_t began_ns = now_ns_;
-    Dealt dealt = dealer_.Begin(bytes, turn_++ % static_cast<uint32_t>(rails_.size()));
+    Dealt dealt = dealer_.Begin(bytes, turn_++ % static_cast<uint32_t>(rails_.size()), now_ns_);
     Deal(&dealt);
     while (!events_.empty()) {
       const Event event = events_.top();
@@ -141,9 +141,18 @@ TEST(Dealer, ARailThatBecameSlowIsLeftItsShareAndGetsItBack) {
   EXPECT_LT(world.Send(8 * kMiB), 1.1 * IdealNs(8 * kMiB, 5));
 }
 
+TEST(Dealer, WhatWasLongAgoIsForgotten) {
+  World world({2.5, 2.5}, {{0, 0}, {1, 1}});
+  world.MeanNs(8 * kMiB, 20);
+  world.Pass(1'000'000'000);
+  world.link(0).bytes_per_ns = kFast;
+  world.link(1).bytes_per_ns = kSlow;
+  EXPECT_LT(world.Send(8 * kMiB), 1.2 * IdealNs(8 * kMiB, kFast + kSlow)) << "2.5 without";
+}
+
 TEST(Dealer, ARailThatIsAwayTakesNothing) {
   Dealer dealer;
-  Dealt dealt = dealer.Begin(8 * kMiB, 0);
+  Dealt dealt = dealer.Begin(8 * kMiB, 0, 0);
   while (const std::optional<Dealer::Piece> piece = dealer.Next(dealt, 0b10)) {
     ASSERT_EQ(piece->rail, 1u);
     dealer.OnDealt(&dealt, piece->rail, piece->bytes, 0);

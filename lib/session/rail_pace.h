@@ -81,7 +81,20 @@ class RailPace {
     Learn();
     if (bytes_ >= kMemoryBytes) Fade();
   }
-  // Another stream begins: what was seen before counts half.
+  // Another stream begins. What was seen long ago may no longer hold, and is forgotten: the first stream after one of
+  // two links became slow, which bulk had found out meanwhile, took 83 ms where the next took 28, and the context layer
+  // turned away from it.
+  void Begin(int64_t now_ns) {
+    if (bytes_out_ == 0 && now_ns - busy_from_ns_ > kForgetNs) *this = RailPace();
+    Fade();
+  }
+
+ private:
+  static constexpr uint64_t kLearnFromBytes = 4 * kUnitBytes;
+  static constexpr uint64_t kMemoryBytes = uint64_t{4} << 20;
+  static constexpr int64_t kForgetNs = 100'000'000;
+
+  // What was seen before counts half.
   void Fade() {
     peak_bytes_per_ns_ -= peak_bytes_per_ns_ / 16;
     if (bytes_ >= 2 * kLearnFromBytes) {
@@ -90,11 +103,6 @@ class RailPace {
     }
     Learn();
   }
-
- private:
-  static constexpr uint64_t kLearnFromBytes = 4 * kUnitBytes;
-  static constexpr uint64_t kMemoryBytes = uint64_t{4} << 20;
-
   void Learn() {
     if (bytes_ < kLearnFromBytes) return;
     peak_bytes_per_ns_ = std::max(peak_bytes_per_ns_, bytes_per_ns());

@@ -37,7 +37,7 @@ void SessionImpl::StartStream(const Part& whole) {
   stream->key = whole.remote.key;
   stream->window = whole.remote.window;
   stream->deadline_ns = whole.deadline_ns;
-  stream->dealt = dealer_.Begin(whole.length, NextRailIndex());
+  stream->dealt = dealer_.Begin(whole.length, NextRailIndex(), home_lane_.now_ns());
   whole.transfer->stream = stream;
   streams_.push_back(stream);
   PumpStream(stream);
