@@ -45,8 +45,6 @@ struct alignas(64) Operation {
   bool replay = false;          // sent before, to be sent again
   bool revoked = false;         // its target was taken back after it was posted
   bool payload_hashed = false;  // payload_checksum is known
-  bool fenced = false;          // sent more than once: not over before `fence` is acknowledged
-  bool lost = false;            // what was sent of it went with its connection
   uint8_t resends = 0;
   const std::byte* payload = nullptr;
   uint64_t payload_bytes = 0;
@@ -62,8 +60,7 @@ struct alignas(64) Operation {
   Hedge* hedge = nullptr;        // the message that this is a copy of, whose bytes these are
   uint64_t payload_checksum = 0;
   uint32_t source_slot = kNoSlot;  // pinned in the region table: a Get that this side answers
-  uint32_t fence = 0;
-  uint32_t sequence = 0;  // of the frame; not framed: its number among those
+  uint32_t sequence = 0;           // of the frame; not framed: its number among those
 
   static constexpr uint32_t kNoSlot = ~uint32_t{0};
 
@@ -71,7 +68,7 @@ struct alignas(64) Operation {
   void Reset(FrameType new_type) {
     type = new_type;
     way = Way::kFramed;
-    replay = revoked = payload_hashed = fenced = lost = false;
+    replay = revoked = payload_hashed = false;
     resends = 0;
     for (uint64_t& word : words) word = 0;
     payload = nullptr;

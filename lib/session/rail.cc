@@ -19,7 +19,11 @@ int64_t ProbeAfterNsMin(const TransportInfo& info) {
 }  // namespace
 
 Rail::Rail(SessionImpl& session, uint16_t index, Lane& lane)
-    : session_(session), lane_(lane), index_(index), probe_after_ns_min_(ProbeAfterNsMin(lane.transport().info())) {}
+    : session_(session),
+      lane_(lane),
+      index_(index),
+      device_places_((lane.transport().info().capabilities & kCapabilityRemotePlacement) != 0),
+      probe_after_ns_min_(ProbeAfterNsMin(lane.transport().info())) {}
 
 absl::Status Rail::ConnectOnLane(absl::string_view address, absl::Span<const std::byte> hello, int64_t deadline_ns) {
   absl::StatusOr<ConnectionId> connection = lane_.transport().Connect(address, index_, hello, this, deadline_ns);
@@ -95,7 +99,6 @@ void Rail::GoDown(const absl::Status& status) {
 
 void Rail::EndOperationsOnLane(const absl::Status& status) {
   // Completions may enqueue more; the session has ended, so that what they enqueue is refused at the door.
-  while (!fenced_.empty()) CompleteSent(fenced_.PopFront(), absl::OkStatus());  // the peer had them
   while (!sent_.empty()) CompleteSent(sent_.PopFront(), status);
   while (!one_sided_.empty()) CompleteSent(one_sided_.PopFront(), status);
   while (!pending_.empty()) session_.FinishOperation(*this, pending_.PopFront(), status);
@@ -222,7 +225,7 @@ int64_t Rail::ProbeAfterNs() const {
 // Unlike an acknowledgement it does not overtake: when it arrives, what was posted before it has arrived or is lost. To
 // a device that finds a loss by what comes behind it, the probe is that; so is the peer's answer, to the peer's device.
 void Rail::Probe() {
-  // It would overtake what waits to be sent again, and the peer would ask for all of that once more.
+  // It would overtake what waits to be sent again, and the peer would miss that.
   if (replays_ > 0) return;
   if (!PostAck(kFlagProbe, 0, false)) return;
   probes_ = last_progress_ns_ > probe_sent_ns_ ? 1 : probes_ + 1;

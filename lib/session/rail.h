@@ -1,9 +1,10 @@
 // A rail: one transport connection of a session, with the link layer that makes it reliable.
 //
 // Sequenced frames are numbered, acknowledged cumulatively, and kept until acknowledged. A frame that never came (its
-// successor did, or a probe found it missing) makes the peer go back to it; a frame whose payload arrived damaged is
-// sent again alone, and the acknowledgement does not pass it until it is whole. Transports do neither under normal
-// conditions, so all of this costs a comparison a frame; transports/fault makes it work for its living.
+// successor did, or a probe found it missing) costs the connection, and comes with the next; a frame whose payload
+// arrived damaged is sent again alone, and the acknowledgement does not pass it until it is whole. Transports do
+// neither under normal conditions, so all of this costs a comparison a frame; transports/fault makes it work for its
+// living.
 //
 // A rail outlives its connection: that state stays when a connection is lost, the connecting side makes another one of
 // the next generation, both say in its handshake what they have taken, and what is missing is posted again. No frame is
@@ -98,6 +99,7 @@ class Rail {
   SessionImpl& session() { return session_; }
   Lane& lane() { return lane_; }
   uint16_t index() const { return index_; }
+  bool device_places() const { return device_places_; }
   bool up() const { return up_.load(std::memory_order_acquire); }  // any thread
   State state() const { return state_; }
   // Of its connection, or of the one that is being made.
@@ -194,6 +196,10 @@ class Rail {
 
  private:
   enum class Take : uint8_t { kFrame, kDuplicate, kGap };
+  struct Damaged {
+    uint32_t sequence;
+    uint32_t times;  // that it came so
+  };
 
   void CutTile();
   void PostIfPackFull(const Operation& next);
@@ -213,16 +219,15 @@ class Rail {
 
   void Acknowledge(uint32_t acknowledged);
   void CompleteSent(Operation* operation, const absl::Status& status);
-  void QueueFence();
-  void GoBack();
-  void Resend(uint32_t sequence);
+  void Resend(uint32_t sequence, uint32_t times);
 
   void OnAckFrame(const Frame& frame);
-  Take TakeSequence(uint32_t sequence) const;
+  Damaged* FindDamaged(uint32_t sequence);
+  Take TakeSequence(uint32_t sequence);
   void Advance(uint32_t sequence);
   void MarkDamaged(const Frame& frame, uint64_t payload_bytes);
   void OnDamagedHeader();
-  void ReportGap();
+  void DropForGap();
   void OnSequenced(const Frame& frame, const Event& event, size_t header_bytes);
   bool OnTile(const Frame& frame, const Event& event);
   bool PayloadHolds(const Frame& frame, const std::byte* payload, uint64_t size);
@@ -253,6 +258,7 @@ class Rail {
   SessionImpl& session_;
   Lane& lane_;
   const uint16_t index_;
+  const bool device_places_;  // tiles, whatever this side makes of them
   State state_ = State::kIdle;
   std::atomic<bool> up_{false};
   ConnectionId connection_ = 0;
@@ -266,8 +272,6 @@ class Rail {
   static constexpr uint64_t kAtOnceBytesMax = 256;
   OperationList one_sided_;  // posted, and not framed: the device says when they are done
   uint32_t next_one_sided_ = 0;
-  OperationList fenced_;  // acknowledged, but a copy may still be on its way
-  bool fence_queued_ = false;
   uint32_t replays_ = 0;  // operations of sent_ that are marked for replay
   uint64_t bytes_in_flight_ = 0;
   uint32_t packs_ = 0;           // built and not acknowledged
@@ -280,13 +284,11 @@ class Rail {
   // Receiving.
   uint32_t expected_ = 0;
   static constexpr size_t kDamagedMax = 64;
-  std::array<uint32_t, kDamagedMax> damaged_;  // before expected_, to be sent again
+  std::array<Damaged, kDamagedMax> damaged_;  // before expected_, to be sent again
   size_t damaged_count_ = 0;
   uint32_t unacknowledged_ = 0;  // frames taken since the last acknowledgement was sent
   bool ack_waited_ = false;
   bool ack_urgent_ = false;
-  bool go_back_wanted_ = false;
-  bool gap_reported_ = false;
   bool reply_wanted_ = false;
   uint32_t resend_wanted_ = 0;  // of damaged_: how many have been reported
   int64_t resend_asked_ns_ = 0;
@@ -297,7 +299,6 @@ class Rail {
   int64_t silent_ns_ = 0;  // as of the last tick, less what this lane itself slept through
   int64_t last_ping_ns_ = 0;
   int64_t last_progress_ns_ = 0;
-  uint32_t damaged_headers_ = 0;   // in a row
   uint32_t damaged_payloads_ = 0;  // in a row
   int64_t probe_sent_ns_ = 0;
   const int64_t probe_after_ns_min_;

@@ -9,9 +9,7 @@
 namespace mcp::internal {
 namespace {
 
-// Headers in a row that may arrive damaged before the rail is given up.
-constexpr uint32_t kDamagedHeadersMax = 256;
-// The same for payload that came with a whole header.
+// Frames in a row that may arrive with a whole header and damaged payload before the session is given up.
 constexpr uint32_t kDamagedPayloadsMax = 1024;
 
 }  // namespace
@@ -25,7 +23,6 @@ void Rail::OnMessage(const Event& event) {
   const FrameFault fault = DecodeFrame(bytes, &frame, &header_bytes);
   if (fault == FrameFault::kDamaged) return OnDamagedHeader();
   if (fault == FrameFault::kViolation) return session_.FailViolation(*this, DescribeViolation(bytes).message());
-  damaged_headers_ = 0;
   if (SequenceBefore(next_sequence_, frame.acknowledged)) {
     return session_.FailViolation(*this, absl::StrCat(FrameTypeName(frame.type), " frame: acknowledged ",
                                                       frame.acknowledged, " is beyond ", next_sequence_, " sent"));
@@ -42,7 +39,7 @@ void Rail::OnMessage(const Event& event) {
             *this, absl::StrCat(FrameTypeName(frame.type), " frame: sequence ", frame.sequence, " is more than ",
                                 kFramesInFlightMax, " after ", expected_));
       }
-      return ReportGap();
+      return DropForGap();
     case Take::kFrame:
       return OnSequenced(frame, event, header_bytes);
   }
@@ -50,58 +47,51 @@ void Rail::OnMessage(const Event& event) {
 
 void Rail::OnDamagedHeader() {
   RailCounters::Add(counters_.checksum_failures, 1);
-  if (++damaged_headers_ > kDamagedHeadersMax) {
-    return session_.Fail(session_.Error(absl::StatusCode::kDataLoss, *this,
-                                        absl::StrCat(damaged_headers_, " frames in a row arrived damaged")));
-  }
-  ReportGap();
+  DropForGap();
 }
 
-void Rail::ReportGap() {
-  if (gap_reported_) return;
-  gap_reported_ = true;
-  go_back_wanted_ = true;
-  lane_.MarkDirtyOnLane(this);
-}
+// What is missing comes with the next connection, after whose making nothing of this one can land. Sent again by this
+// one, it would land where its first copy, still on its way or taken long ago, has: on whatever came there since.
+void Rail::DropForGap() { Drop(absl::UnavailableError("a frame went missing")); }
 
 void Rail::OnAckFrame(const Frame& frame) {
   if ((frame.flags & kFlagLeaving) != 0) session_.OnPeerLeaves();
   session_.OnCredit(*this, frame.ack.credit);
-  if ((frame.flags & kFlagGoBack) != 0) GoBack();
-  if ((frame.flags & kFlagResend) != 0) Resend(static_cast<uint32_t>(frame.ack.resend));
+  if ((frame.flags & kFlagResend) != 0) {
+    Resend(static_cast<uint32_t>(frame.ack.resend), static_cast<uint32_t>(frame.ack.resend >> 32));
+  }
   if ((frame.flags & kFlagReplyWanted) != 0) {
     reply_wanted_ = true;
     lane_.MarkDirtyOnLane(this);
   }
   if ((frame.flags & kFlagProbe) != 0) {
-    gap_reported_ = false;
     // What was asked for just now may be on its way.
-    if (lane_.now_ns() - resend_asked_ns_ >= kProbeAfterNs) resend_wanted_ = 0;
-    if (SequenceBefore(expected_, frame.sequence)) {
-      ReportGap();
-    } else {
-      reply_wanted_ = true;
-      lane_.MarkDirtyOnLane(this);
-    }
+    const bool resend_lost = resend_wanted_ > 0 && lane_.now_ns() - resend_asked_ns_ >= kProbeAfterNs;
+    if (SequenceBefore(expected_, frame.sequence) || resend_lost) return DropForGap();
+    reply_wanted_ = true;
+    lane_.MarkDirtyOnLane(this);
   }
 }
 
-Rail::Take Rail::TakeSequence(uint32_t sequence) const {
+// The end of those that are known where it is none of them.
+Rail::Damaged* Rail::FindDamaged(uint32_t sequence) {
+  return std::find_if(damaged_.data(), damaged_.data() + damaged_count_,
+                      [sequence](const Damaged& damaged) { return damaged.sequence == sequence; });
+}
+
+Rail::Take Rail::TakeSequence(uint32_t sequence) {
   if (sequence == expected_) return Take::kFrame;
   if (!SequenceBefore(sequence, expected_)) return Take::kGap;
-  const auto end = damaged_.begin() + static_cast<ptrdiff_t>(damaged_count_);
-  return std::find(damaged_.begin(), end, sequence) == end ? Take::kDuplicate : Take::kFrame;
+  return FindDamaged(sequence) == damaged_.data() + damaged_count_ ? Take::kDuplicate : Take::kFrame;
 }
 
 void Rail::Advance(uint32_t sequence) {
   if (sequence == expected_) {
     ++expected_;
-    gap_reported_ = false;
   } else {
-    const auto end = damaged_.begin() + static_cast<ptrdiff_t>(damaged_count_);
-    const auto found = std::find(damaged_.begin(), end, sequence);
-    if (found - damaged_.begin() < static_cast<ptrdiff_t>(resend_wanted_)) --resend_wanted_;
-    std::move(found + 1, end, found);
+    Damaged* const found = FindDamaged(sequence);
+    if (found < damaged_.data() + resend_wanted_) --resend_wanted_;
+    std::move(found + 1, damaged_.data() + damaged_count_, found);
     --damaged_count_;
   }
   damaged_payloads_ = 0;
@@ -121,14 +111,15 @@ void Rail::MarkDamaged(const Frame& frame, uint64_t payload_bytes) {
                                     payload_bytes, " came")));
   }
   if (sequence == expected_) {
-    if (damaged_count_ == kDamagedMax) return ReportGap();
-    damaged_[damaged_count_++] = sequence;
+    if (damaged_count_ == kDamagedMax) return DropForGap();
+    damaged_[damaged_count_++] = {sequence, 1};
     ++expected_;
-    gap_reported_ = false;
   } else {
     // Damaged once more: report it once more.
-    const auto end = damaged_.begin() + static_cast<ptrdiff_t>(damaged_count_);
-    std::rotate(std::find(damaged_.begin(), end, sequence), end - 1, end);
+    Damaged* const found = FindDamaged(sequence);
+    ++found->times;
+    Damaged* const end = damaged_.data() + damaged_count_;
+    std::rotate(found, found + 1, end);
     resend_wanted_ = std::min<uint32_t>(resend_wanted_, static_cast<uint32_t>(damaged_count_ - 1));
   }
   lane_.MarkDirtyOnLane(this);
@@ -137,7 +128,7 @@ void Rail::MarkDamaged(const Frame& frame, uint64_t payload_bytes) {
 uint32_t Rail::AcknowledgedByUs() const {
   uint32_t acknowledged = expected_;
   for (size_t i = 0; i < damaged_count_; ++i) {
-    if (SequenceBefore(damaged_[i], acknowledged)) acknowledged = damaged_[i];
+    if (SequenceBefore(damaged_[i].sequence, acknowledged)) acknowledged = damaged_[i].sequence;
   }
   return acknowledged;
 }
@@ -171,15 +162,13 @@ void Rail::OnSequenced(const Frame& frame, const Event& event, size_t header_byt
       if (!PayloadHolds(frame, payload, payload_bytes)) return MarkDamaged(frame, payload_bytes);
       if (!session_.OnHedged(*this, frame, payload)) return;
       break;
-    case FrameType::kFence:
-      break;
     case FrameType::kEager:
     case FrameType::kMessages:
     case FrameType::kClose:
       // In order or not at all: matching and closing depend on it.
       if (frame.sequence != expected_ || !PayloadHolds(frame, payload, payload_bytes)) {
         RailCounters::Add(counters_.checksum_failures, 1);
-        return ReportGap();
+        return DropForGap();
       }
       Advance(frame.sequence);
       return session_.OnOrdered(*this, frame, payload);

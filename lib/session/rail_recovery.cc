@@ -2,7 +2,8 @@
 //
 //   from           to             when
 //   up             away           its connection closes
-//   up             dropping       it is silent while another rail is heard, or the peer connects it again
+//   up             dropping       it is silent while another rail is heard, a frame is missing, or the peer connects it
+//                                 again
 //   dropping       away           kClosed
 //   away           reconnecting   connecting side: the pause is over
 //   away           up             accepting side: a later generation is offered
@@ -86,17 +87,15 @@ void Rail::OnLost(const absl::Status& why) {
 // peer's end has closed, too, what is on its way may still land there.
 void Rail::ForgetConnection() {
   for (Operation* operation = sent_.front(); operation != nullptr; operation = operation->next) {
-    operation->fenced = false;
-    operation->lost = true;
     if (!std::exchange(operation->replay, true)) ++replays_;
   }
   path_retransmits_lost_ = counters_.path_retransmits.load(std::memory_order_relaxed);
   retransmits_before_.reset();
   refused_ = backlog_ = false;
   unacknowledged_ = 0;
-  ack_waited_ = ack_urgent_ = reply_wanted_ = go_back_wanted_ = gap_reported_ = false;
+  ack_waited_ = ack_urgent_ = reply_wanted_ = false;
   resend_wanted_ = 0;  // all of them are asked for again
-  damaged_headers_ = damaged_payloads_ = 0;
+  damaged_payloads_ = 0;
 }
 
 // The session's token is as good as any random number, and no two rails and attempts share one: sessions that lost
@@ -219,7 +218,7 @@ void Rail::Resume(const Hello& hello) {
   for (Operation* operation = sent_.front(); operation != nullptr && SequenceBefore(operation->sequence, hello.taken);
        operation = operation->next) {
     if (std::exchange(operation->replay, false)) --replays_;
-    operation->lost = false;
+    operation->resends = 0;  // those that it asks for it asks for anew
   }
   ++reconnections_;
   RailCounters::Add(counters_.reconnections, 1);
@@ -228,8 +227,6 @@ void Rail::Resume(const Hello& hello) {
   while (!pending_.empty()) one_sided_.PushBack(pending_.PopFront());
   std::swap(pending_, one_sided_);
   has_deadlines_ = true;  // the next tick looks which there are
-  // No other copy of these can be on its way any more.
-  while (!fenced_.empty()) CompleteSent(fenced_.PopFront(), absl::OkStatus());
   Acknowledge(hello.acknowledged);
   progress_when_up_ = Progress();  // the last connection's is not this one's
   RequestAck();

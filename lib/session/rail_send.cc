@@ -47,7 +47,7 @@ Operation* Rail::NewFrame(FrameType type) {
 bool Rail::WindowOpen() const { return sent_.size() < kFramesInFlightMax && bytes_in_flight_ < kBytesInFlightMax; }
 
 bool Rail::OwesAck() const {
-  return unacknowledged_ > 0 || ack_urgent_ || reply_wanted_ || go_back_wanted_ || resend_wanted_ < damaged_count_;
+  return unacknowledged_ > 0 || ack_urgent_ || reply_wanted_ || resend_wanted_ < damaged_count_;
 }
 
 bool Rail::wants_flush() const { return state_ == State::kUp && (backlog_ || refused_ || replays_ > 0 || OwesAck()); }
@@ -161,7 +161,6 @@ bool Rail::PostBatch(uint64_t* budget) {
       continue;
     }
     operation->sequence = next_sequence_++;
-    if (operation->type == FrameType::kFence) fence_queued_ = false;
     if (operation->type == FrameType::kTile) bytes_in_flight_ += operation->payload_bytes;
     const uint64_t entry_bytes = !IsPack(operation->type) ? 0 : operation->words[0] * PackEntryBytes(operation->type);
     payload_bytes += lane_.batch()[i].payload_bytes - entry_bytes;
@@ -195,13 +194,6 @@ bool Rail::PostReplays() {
     if (lane_.transport().Post(absl::MakeConstSpan(lane_.batch().data(), 1)) == 0) return false;
     operation->replay = false;
     --replays_;
-    // What went with its connection cannot land any more: there is this copy only.
-    const bool only_copy = std::exchange(operation->lost, false);
-    if (!only_copy && CarriesPayload(operation->type) && operation->type != FrameType::kClose) {
-      operation->fenced = true;
-      operation->fence = next_sequence_;
-      QueueFence();
-    }
     if (operation->type == FrameType::kTile) RailCounters::Add(counters_.retransmitted_tiles, 1);
     const WorkRequest& request = lane_.batch()[0];
     RailCounters::Add(counters_.wire_bytes_sent, request.header_bytes + request.payload_bytes);
@@ -209,24 +201,12 @@ bool Rail::PostReplays() {
   return true;
 }
 
-// The acknowledgement of any copy acknowledges the operation, while another copy may still be on its way: it would be
-// read from memory that is lent no longer, and a tile would land on top of what came later. Connections keep order, so
-// when a frame that was first posted after the last copy has arrived, so has the copy, or never will.
-void Rail::QueueFence() {
-  if (std::exchange(fence_queued_, true)) return;
-  pending_.PushFront(NewFrame(FrameType::kFence));
-  lane_.MarkDirtyOnLane(this);
-}
-
 void Rail::SendAckIfDue(bool about_to_block) {
   while (resend_wanted_ < damaged_count_) {
-    if (!PostAck(kFlagResend, damaged_[resend_wanted_], true)) return;
+    const Damaged& damaged = damaged_[resend_wanted_];
+    if (!PostAck(kFlagResend, uint64_t{damaged.times} << 32 | damaged.sequence, true)) return;
     resend_asked_ns_ = lane_.now_ns();
     ++resend_wanted_;
-  }
-  if (go_back_wanted_) {
-    if (!PostAck(kFlagGoBack, 0, true)) return;
-    go_back_wanted_ = false;
   }
   const bool at_once = ack_urgent_ || reply_wanted_ || unacknowledged_ >= kAckFramesMax;
   if (!at_once && unacknowledged_ == 0) return;
@@ -264,7 +244,7 @@ bool Rail::PostAck(uint8_t flags, uint64_t resend, bool may_overtake) {
 }
 
 void Rail::Acknowledge(uint32_t acknowledged) {
-  if (sent_.empty() || !SequenceBefore(sent_.front()->sequence, acknowledged)) return;  // a fence is in sent_ too
+  if (sent_.empty() || !SequenceBefore(sent_.front()->sequence, acknowledged)) return;
   last_progress_ns_ = lane_.now_ns();
   // Completions may enqueue and post more, which goes behind these.
   while (!sent_.empty() && SequenceBefore(sent_.front()->sequence, acknowledged)) {
@@ -272,14 +252,7 @@ void Rail::Acknowledge(uint32_t acknowledged) {
     if (operation->type == FrameType::kTile) bytes_in_flight_ -= operation->payload_bytes;
     if (operation->replay) --replays_;
     operation->replay = false;
-    if (operation->fenced && !SequenceBefore(operation->fence, acknowledged)) {
-      fenced_.PushBack(operation);
-    } else {
-      CompleteSent(operation, absl::OkStatus());
-    }
-  }
-  while (!fenced_.empty() && SequenceBefore(fenced_.front()->fence, acknowledged)) {
-    CompleteSent(fenced_.PopFront(), absl::OkStatus());
+    CompleteSent(operation, absl::OkStatus());
   }
   if (!pending_.empty()) lane_.MarkDirtyOnLane(this);
 }
@@ -298,26 +271,19 @@ void Rail::RevokeOnLane(uint64_t key) {
   };
   revoked_[revoked_next_++ % kRevokedMax] = key;
   while (Operation* operation = pending_.Remove(writes_there)) session_.FinishOperation(*this, operation, Revoked());
-  for (const OperationList* list : {&sent_, &fenced_}) {
-    for (Operation* operation = list->front(); operation != nullptr; operation = operation->next) {
-      if (writes_there(*operation)) operation->revoked = true;
-    }
-  }
-}
-
-void Rail::GoBack() {
   for (Operation* operation = sent_.front(); operation != nullptr; operation = operation->next) {
-    if (operation->replay) continue;
-    operation->replay = true;
-    ++replays_;
+    if (writes_there(*operation)) operation->revoked = true;
   }
-  if (replays_ > 0) lane_.MarkDirtyOnLane(this);
 }
 
-void Rail::Resend(uint32_t sequence) {
+// The copy that arrived damaged has arrived, and of each further one there is one request: so no two are ever on their
+// way, and none lands, or is read from memory that is lent no longer, once one has been taken.
+void Rail::Resend(uint32_t sequence, uint32_t times) {
   for (Operation* operation = sent_.front(); operation != nullptr; operation = operation->next) {
     if (operation->sequence != sequence || operation->replay) continue;
-    if (++operation->resends > kResendsMax) {
+    if (times <= operation->resends) return;  // it came twice
+    operation->resends = static_cast<uint8_t>(std::clamp(times, operation->resends + 1u, kResendsMax + 1u));
+    if (operation->resends > kResendsMax) {
       session_.Fail(session_.Error(absl::StatusCode::kDataLoss, *this,
                                    absl::StrCat(FrameTypeName(operation->type), " frame ", sequence,
                                                 " arrived damaged ", kResendsMax, " times")));

@@ -241,7 +241,6 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // A message that had been granted is not sent to its end, and nothing of it is on its way any more: tells the peer.
   void GiveUp(OperationId id, uint64_t key);
   void Revoke(Rail& rail, uint64_t key);
-  bool PlacesRemotely(Rail& rail) const;
   void Grant(PostedReceive* receive, uint64_t tag, uint64_t length, uint64_t transfer);
   void FinishReceive(PostedReceive* receive, absl::Status status, uint64_t bytes, uint64_t tag);
   void FinishDelivered(PostedReceive* receive, uint64_t bytes, uint64_t tag);

@@ -83,8 +83,8 @@ uint64_t SessionImpl::CreditToReport(uint16_t rail) {
 
 void SessionImpl::OnOrdered(Rail& rail, const Frame& frame, const std::byte* payload) {
   if (frame.type == FrameType::kGet) return OnGet(rail, frame);
-  if (PlacesRemotely(rail) && frame.type == FrameType::kRevoke) return OnRevoke(frame);
-  if (PlacesRemotely(rail) && frame.type == FrameType::kAbandon) return OnAbandon(rail, frame);
+  if (rail.device_places() && frame.type == FrameType::kRevoke) return OnRevoke(frame);
+  if (rail.device_places() && frame.type == FrameType::kAbandon) return OnAbandon(rail, frame);
   if (rail.index() != 0) {
     return FailViolation(rail, absl::StrCat(FrameTypeName(frame.type), " frame: belongs on rail 0"));
   }
@@ -304,14 +304,10 @@ void SessionImpl::OnRevoke(const Frame& frame) {
 // has said, behind all that was posted there, that nothing more comes.
 void SessionImpl::Revoke(Rail& rail, uint64_t key) {
   rail.RevokeOnLane(key);
-  if (!PlacesRemotely(rail) || rail.index() >= rail_count_) return;
+  if (!rail.device_places() || rail.index() >= rail_count_) return;
   Operation* abandon = rail.NewFrame(FrameType::kAbandon);
   abandon->words[0] = key;
   rail.EnqueueOnLane(abandon);
-}
-
-bool SessionImpl::PlacesRemotely(Rail& rail) const {
-  return (rail.lane().transport().info().capabilities & kCapabilityRemotePlacement) != 0;
 }
 
 void SessionImpl::OnWithdraw(const Frame& frame) {
@@ -326,7 +322,7 @@ void SessionImpl::OnWithdraw(const Frame& frame) {
 void SessionImpl::OnAbandon(Rail& rail, const Frame& frame) {
   const uint64_t key = frame.abandon.key;
   const absl::Status given_up = absl::CancelledError("the sender gave the message up");
-  if (!PlacesRemotely(rail)) return home().CloseLandingOf(key, given_up);
+  if (!rail.device_places()) return home().CloseLandingOf(key, given_up);
   RegionTable& regions = rail.lane().regions();
   const Resolved resolved = regions.Resolve(key, 0, 0, kAccessRemoteWrite);
   if (resolved.outcome != Resolved::Outcome::kOk || resolved.owner == nullptr) return;  // it has ended meanwhile

@@ -349,7 +349,7 @@ void SessionImpl::FinishLanding(Rail& rail, Landing* landing) {
 
 void SessionImpl::WithdrawLanding(Rail& rail, Landing* landing, const absl::Status& status) {
   if (landing->closing || landing->withdrawn) return;
-  const bool remote = PlacesRemotely(rail);
+  const bool remote = rail.device_places();
   if (landing->from_send || remote) {
     Operation* revoke = rail.NewFrame(FrameType::kRevoke);
     revoke->words[0] = landing->key;

@@ -25,7 +25,7 @@
 namespace mcp::internal {
 
 enum class FrameType : uint8_t {
-  // Sequenced: delivered once each, in order of their sequence; sent again when lost.
+  // Sequenced: delivered once each, in order of their sequence; sent again with the next connection when lost.
   kPut = 1,       // payload follows: place it at (key, offset)
   kTile = 2,      // payload was written to (key, offset) by the transport: verify it
   kEager = 3,     // payload follows: a whole message with (tag)
@@ -39,21 +39,20 @@ enum class FrameType : uint8_t {
   // Unsequenced.
   kAck = 11,  // nothing but the acknowledgement, (credit) and (resend)
   // Sequenced.
-  kFence = 12,  // nothing: when it is acknowledged, what was posted before it has arrived or is lost
   // payload follows: a whole message with (tag), of which another copy comes by another rail under the same (number)
-  kHedged = 13,
+  kHedged = 12,
   // Sequenced, and only to a peer whose hello says that it takes them. Always checked: entries say where things go.
-  kPuts = 14,      // payload follows: (count) puts, as lib/wire/pack.h has them
-  kMessages = 15,  // payload follows: (count) whole messages, likewise
+  kPuts = 13,      // payload follows: (count) puts, as lib/wire/pack.h has them
+  kMessages = 14,  // payload follows: (count) whole messages, likewise
 };
 
 enum FrameFlag : uint8_t {
   kFlagPayloadChecked = 1,
   kFlagReplyWanted = 2,  // kAck: answer with a kAck
-  kFlagGoBack = 4,       // kAck: a frame was lost: send again everything from `acknowledged` on
-  kFlagResend = 8,       // kAck: the payload of frame (resend) arrived damaged: send that one again
-  kFlagProbe = 16,       // kAck: posted in order, so a sequence not seen before it is lost
-  kFlagLeaving = 32,     // kAck: the session has ended at the sender: the connection closes, and no other follows it
+  kFlagResend = 4,       // kAck: frame (resend, its low half) arrived with damaged payload for the (high half)th time:
+                         // send that one again
+  kFlagProbe = 8,        // kAck: posted in order, so a sequence not seen before it is lost
+  kFlagLeaving = 16,     // kAck: the session has ended at the sender: the connection closes, and no other follows it
 };
 
 inline constexpr size_t kFrameCommonBytes = 32;

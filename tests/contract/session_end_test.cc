@@ -22,8 +22,12 @@ class SessionEnd : public SessionContract {
   // Every kind of operation, in flight in both directions, none to memory that another uses. Some of it can never
   // finish by itself.
   std::vector<Operations::Index> StartEverything(bool unmatched) {
-    Memory& near = NewMemory(client_engine(), 6 * kLarge);
-    Memory& far = NewMemory(server_engine(), 6 * kLarge);
+    if (near_ == nullptr) {
+      near_ = &NewMemory(client_engine(), 6 * kLarge);
+      far_ = &NewMemory(server_engine(), 6 * kLarge);
+    }
+    Memory& near = *near_;
+    Memory& far = *far_;
     const RemoteRegion remote_far = Export(far);
     const RemoteRegion remote_near = Export(near);
     std::vector<Operations::Index> started = {
@@ -58,6 +62,10 @@ class SessionEnd : public SessionContract {
     EXPECT_TRUE(code == absl::StatusCode::kCancelled || code == absl::StatusCode::kUnavailable)
         << ops().at(index).accepted;
   }
+
+ private:
+  Memory* near_ = nullptr;
+  Memory* far_ = nullptr;
 };
 
 INSTANTIATE_TEST_SUITE_P(Every, SessionEnd, testing::ValuesIn(AllSessionCases()), SessionCaseName);

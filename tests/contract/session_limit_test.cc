@@ -154,11 +154,11 @@ TEST_P(SessionLimit, CancelsASendThatNobodyReceives) {
 
 // Whatever the moment: each ends once, as cancelled or as what it was; and its memory is the caller's again.
 TEST_P(SessionLimit, CancelsInTheMiddle) {
+  Memory& near = NewMemory(client_engine(), 4 * kLarge);
+  Memory& far = NewMemory(server_engine(), 4 * kLarge);
+  const RemoteRegion remote = Export(far);
   for (int rounds = 0; rounds < 10; ++rounds) {
     SCOPED_TRACE(rounds);
-    Memory& near = NewMemory(client_engine(), 4 * kLarge);
-    Memory& far = NewMemory(server_engine(), 4 * kLarge);
-    const RemoteRegion remote = Export(far);
     near.Fill(0, kLarge, 1);
     far.Fill(0, kLarge, 2);
     const auto put = ops().Put(client(), near.Part(0, kLarge), remote, 2 * kLarge);

@@ -99,8 +99,16 @@ TEST_P(VerbsSession, AFailedRequestInTheMiddleOfTransfersIsMended) {
   EXPECT_TRUE(client().status().ok()) << client().status();
 }
 
-// Another connection would be no better: everything ends, at once and on both sides, with what the device said.
-TEST_P(VerbsSession, AFailedRequestThatIsNoPathsFaultEndsTheSession) {
+class VerbsSessionThatEnds : public VerbsSession {
+ protected:
+  SessionOptions Options() override { return SessionContract::Options(); }
+};
+INSTANTIATE_TEST_SUITE_P(Every, VerbsSessionThatEnds, testing::ValuesIn(CasesOf({1, 2, 4})), SessionCaseName);
+INSTANTIATE_TEST_SUITE_P(Protected, VerbsSessionThatEnds, testing::ValuesIn(ProtectedCases()), SessionCaseName);
+
+// Another connection would be no better: everything ends, with what the device said. The peer is told at once where a
+// rail is left to tell it on; on the only one it sees a lost rail, which nobody makes anew within the recovery timeout.
+TEST_P(VerbsSessionThatEnds, AFailedRequestThatIsNoPathsFaultEndsTheSession) {
   world().log()->AllowErrors();
   world().fabric()->FailNext(IBV_WC_LOC_PROT_ERR, 5);
   StartTransfers(1);

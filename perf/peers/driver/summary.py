@@ -8,8 +8,10 @@ from .adapters import bare, mcp
 from .results import row_of
 
 MCP, BARE = mcp.Mcp.name, bare.Bare.name
-# What a row is compared with: those that move bytes the same way round.
-_KINDS = {'put_bw': 'write', 'send_bw': 'write', 'get_bw': 'read', 'put_lat': 'latency', 'send_lat': 'latency'}
+# What a row is compared with. Who would put can do with a message, and most peers have nothing else; who needs a message
+# and the receive that it meets cannot do with a put.
+_COMPARED = {'put_bw': ('put_bw', 'send_bw'), 'send_bw': ('send_bw',), 'get_bw': ('get_bw',),
+             'put_lat': ('put_lat', 'send_lat'), 'send_lat': ('send_lat',)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +68,11 @@ class Summary:
     def foreign_cpu(self):
         return figure(record['foreign_cpu'] for rounds in self._samples.values() for record in rounds.values())
 
-    def _best(self, path, size, field, smaller_is_better, kind, choose):
-        """The row with the best median among those of `kind` that `choose` accepts."""
+    def _best(self, path, size, field, smaller_is_better, tests, choose):
+        """The row with the best median among those of `tests` that `choose` accepts."""
         medians = {}
         for where, row, at in self._samples:
-            if where == path and at == size and _KINDS[row.test] == kind and choose(row):
+            if where == path and at == size and row.test in tests and choose(row):
                 found = self.figure(path, row, size, field)
                 if found:
                     medians[row] = found.median
@@ -81,7 +83,7 @@ class Summary:
     def compare(self, path, row, size, field, choose):
         """`row` of mcp with the best of those `choose` accepts, or None where either has no figure."""
         smaller = field != 'bandwidth_bytes_per_s'
-        best = self._best(path, size, field, smaller, _KINDS[row.test], choose)
+        best = self._best(path, size, field, smaller, _COMPARED[row.test], choose)
         if best is None:
             return None
         ours, theirs = self._samples.get((path, row, size), {}), self._samples[path, best, size]

@@ -10,6 +10,7 @@ from driver.model import Row, Sample
 
 PATH = types.SimpleNamespace(name='loopback')
 MCP = Row('mcp', 'checksum all', 'put_bw')
+MCP_MESSAGES = Row('mcp', 'checksum all', 'send_bw')
 UCX = Row('UCX', '', 'put_bw')
 ZEROMQ = Row('ZeroMQ', '', 'send_bw')
 LIBFABRIC_GET = Row('libfabric', '', 'get_bw')
@@ -43,9 +44,9 @@ class FigureTest(unittest.TestCase):
 
 
 class CompareTest(unittest.TestCase):
-    def compare(self, figures, choose, field='bandwidth_bytes_per_s'):
+    def compare(self, figures, choose, field='bandwidth_bytes_per_s', row=MCP):
         _, records = make_results(figures)
-        return summary.Summary(records).compare('loopback', MCP, 64, field, choose)
+        return summary.Summary(records).compare('loopback', row, 64, field, choose)
 
     def test_best_is_by_median_and_ratios_are_by_round(self):
         found = self.compare({MCP: [2, 4, 6], UCX: [1, 1, 9], ZEROMQ: [2, 2, 2]}, summary.is_peer)
@@ -56,6 +57,10 @@ class CompareTest(unittest.TestCase):
     def test_reads_do_not_compete_with_writes(self):
         found = self.compare({MCP: [2], LIBFABRIC_GET: [9], UCX: [1]}, summary.is_peer)
         self.assertEqual(found.best, UCX)
+
+    def test_messages_compete_with_messages(self):
+        found = self.compare({MCP_MESSAGES: [2], UCX: [9], ZEROMQ: [1]}, summary.is_peer, row=MCP_MESSAGES)
+        self.assertEqual(found.best, ZEROMQ)
 
     def test_bare_and_coalesced_are_apart(self):
         figures = {MCP: [2], BARE: [1], COALESCED: [4]}
