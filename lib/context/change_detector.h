@@ -17,10 +17,11 @@ enum class Change : int8_t { kDown = -1, kNone = 0, kUp = 1 };
 // Over residuals: log2(observed / predicted). Learns their centre and spread, robustly, as it goes.
 class LatencyDetector {
  public:
-  static constexpr float kClip = 4.0f;     // spreads that one residual may weigh at most
-  static constexpr float kSlack = 1.0f;    // spreads by which the mean may drift unnoticed
-  static constexpr float kAlarm = 11.0f;   // four samples of a large shift
-  static constexpr uint32_t kWarmUp = 12;  // samples before the first alarm
+  static constexpr float kClip = 4.0f;       // spreads that one residual may weigh at most
+  static constexpr float kSlack = 1.0f;      // spreads by which the mean may drift unnoticed
+  static constexpr float kAlarm = 11.0f;     // four samples of a large shift
+  static constexpr uint32_t kExcursion = 4;  // samples for which a sum has stayed above zero
+  static constexpr uint32_t kWarmUp = 12;    // samples before the first alarm
 
   Change Add(float residual) {
     const float deviation = residual - centre_;
@@ -28,7 +29,11 @@ class LatencyDetector {
     // Clipping at three spreads loses 3 % of a normal distribution's variance, more of a tailed one: tails are not what
     // a shift is measured against.
     const float learned = Between(-3 * spread_, deviation, 3 * spread_);
-    centre_ += gain_ * learned;
+    // The centre does not follow an excursion while it goes on: a shift that is small beside a spread that chance has
+    // made large would become the centre before it is noticed. The spread does: of outliers in a row it is all that
+    // tells.
+    const bool steady = run_up_ + run_down_ < kExcursion || quiet_ > 0;
+    centre_ += gain_ * learned * static_cast<float>(steady);
     variance_ = Larger(kVarianceMin, variance_ + gain_ * (learned * learned - variance_));
     if (--until_spread_ == 0) UpdateSpread();
     up_ = Larger(0.0f, up_ + (z - kSlack));

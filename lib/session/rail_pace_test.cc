@@ -39,32 +39,41 @@ TEST(RailPace, AFastRailHoldsMuchInLongPieces) {
 
 TEST(RailPace, ASlowRailHoldsLittleInShortPieces) {
   RailPace pace;
-  Worked().Run(&pace, 0.06, 50'000, 8 << 20);  // 500 Mb/s
+  Worked().Run(&pace, 0.03, 50'000, 8 << 20);  // 250 Mb/s
   EXPECT_EQ(pace.held_bytes(), RailPace::kHeldBytesMin);
   EXPECT_EQ(pace.piece_bytes(), RailPace::kPieceBytesMin);
 }
 
 TEST(RailPace, AMiddlingRailHoldsWhatItCarriesInAMoment) {
   RailPace pace;
-  Worked().Run(&pace, 0.5, 50'000, 32 << 20);
-  EXPECT_GT(pace.held_bytes(), 800'000u);
-  EXPECT_LT(pace.held_bytes(), 1'100'000u);
-  EXPECT_EQ(pace.piece_bytes() % kUnit, 0u);
+  Worked().Run(&pace, 0.25, 50'000, 32 << 20);
+  EXPECT_GT(pace.held_bytes(), 1'900'000u);
+  EXPECT_LT(pace.held_bytes(), 2'300'000u);
+  EXPECT_EQ(pace.piece_bytes(), 7 * kUnit);
 }
 
-TEST(RailPace, ALongRoundTripIsFilledInTheEnd) {
+TEST(RailPace, ALongRoundTripIsFilled) {
   RailPace pace;
-  Worked().Run(&pace, 1.0, 20'000'000, 512 << 20);
-  EXPECT_EQ(pace.held_bytes(), RailPace::kHeldBytesMax);
+  Worked().Run(&pace, 0.5, 20'000'000, 512 << 20);
+  EXPECT_GT(pace.held_bytes(), 10'000'000u);
 }
 
 TEST(RailPace, APathThatBecameLongerIsFilledTo) {
   RailPace pace;
   Worked worked;
-  worked.Run(&pace, 1.0, 50'000, 64 << 20);
+  worked.Run(&pace, 0.5, 50'000, 64 << 20);
+  worked.Run(&pace, 0.5, 20'000'000, 256 << 20);
+  EXPECT_GT(pace.held_bytes(), 10'000'000u);
+}
+
+// What it gives back tells then of what it holds, not of what it can: with little held it would hold little for ever.
+TEST(RailPace, ARailWhoseAcknowledgementsAreLateAtTimesHoldsWhatItDid) {
+  RailPace pace;
+  Worked worked;
+  worked.Run(&pace, 0.25, 50'000, 64 << 20);
   const uint64_t before = pace.held_bytes();
-  worked.Run(&pace, 1.0, 5'000'000, 256 << 20);
-  EXPECT_GT(pace.held_bytes(), before * 3 / 2);
+  worked.Run(&pace, 0.25, 10'000'000, 16 << 20);
+  EXPECT_GE(pace.held_bytes(), before * 3 / 4);
 }
 
 TEST(RailPace, ARailThatBecameSlowIsKnownAfterOneMessage) {
@@ -72,9 +81,11 @@ TEST(RailPace, ARailThatBecameSlowIsKnownAfterOneMessage) {
   Worked worked;
   worked.Run(&pace, 3.0, 50'000, 64 << 20);
   worked.Run(&pace, 0.06, 50'000, 1);
-  EXPECT_LT(pace.held_bytes(), uint64_t{700} << 10);
+  EXPECT_LT(pace.bytes_per_ns(), 0.08);
+  EXPECT_EQ(pace.piece_bytes(), RailPace::kPieceBytesMin);
   worked.Run(&pace, 3.0, 50'000, 48 << 20);
-  EXPECT_EQ(pace.held_bytes(), RailPace::kHeldBytesMax) << "and fast again after a few";
+  EXPECT_GT(pace.bytes_per_ns(), 1.5) << "and fast again after a few";
+  EXPECT_EQ(pace.piece_bytes(), RailPace::kPieceBytesMax);
 }
 
 TEST(RailPace, WhatFailedTellsOfNoRate) {

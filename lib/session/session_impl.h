@@ -271,8 +271,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // Messages that were matched, on the home lane.
   void StartMatched(Operation* operation);
   void StartStream(const Part& whole);
-  Rail* RailWithRoom(const Stream& stream);
-  uint32_t PieceOf(const Stream& stream, const Rail& rail) const;
+  RailMask RailsForStreams() const;
   void PumpStream(Stream* stream);
   void OnPieceDone(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes);
   void StopStream(Stream* stream, absl::StatusCode code);
@@ -351,7 +350,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   GrantTable granting_;
   PathChoice choice_;
   std::vector<Stream*> streams_;
-  std::array<RailPace, kRailsMax> paces_;
+  Dealer dealer_;
   uint64_t credit_spent_ = 0;     // cost of the messages sent
   uint64_t credit_returned_ = 0;  // what the peer says it has matched of that
   uint64_t next_hedge_ = 0;

@@ -37,62 +37,37 @@ void SessionImpl::StartStream(const Part& whole) {
   stream->key = whole.remote.key;
   stream->window = whole.remote.window;
   stream->deadline_ns = whole.deadline_ns;
-  stream->bytes_unsent = whole.length;
-  // A part of each long message is left to be dealt by what the rails do with the first of it: they may not be as fast
-  // as they were. With half a share a rail, fast links waited for what comes next (8 MiB: 1.26 of bulk's time,
-  // not 1.0).
-  stream->held_bytes_max = std::max(RailPace::kHeldBytesFirst, whole.length / rail_count_ / 4 * 3);
-  stream->bytes_held.fill(0);
-  stream->first_rail = NextRailIndex();
+  stream->dealt = dealer_.Begin(whole.length, NextRailIndex(), home_lane_.now_ns());
   whole.transfer->stream = stream;
   streams_.push_back(stream);
   PumpStream(stream);
 }
 
-// The rail that will have done its share of this stream first; null when all hold what they should. One that is away is
-// dealt nothing more while another is up.
-Rail* SessionImpl::RailWithRoom(const Stream& stream) {
-  const auto room = [&](const Rail& rail) {
-    return std::min(paces_[rail.index()].held_bytes(), stream.held_bytes_max);
-  };
-  Rail* best = nullptr;
-  const auto better = [&](const Rail& rail) {
-    if (best == nullptr) return true;
-    if (rail.up() != best->up()) return rail.up();
-    return stream.bytes_held[rail.index()] * room(*best) < stream.bytes_held[best->index()] * room(rail);
-  };
+// One that is away is dealt nothing more while another is up.
+RailMask SessionImpl::RailsForStreams() const {
+  RailMask up = 0;
   for (uint32_t i = 0; i < rail_count_; ++i) {
-    Rail& rail = *rails_[(stream.first_rail + i) % rail_count_];
-    if (better(rail)) best = &rail;
+    if (rails_[i]->up()) up |= RailMask{1} << i;
   }
-  return stream.bytes_held[best->index()] >= room(*best) ? nullptr : best;
-}
-
-// In chunks: what suits the rail, but towards the end no more than its share, so that all have something to do.
-uint32_t SessionImpl::PieceOf(const Stream& stream, const Rail& rail) const {
-  const RailPace& pace = paces_[rail.index()];
-  const uint64_t share = std::max(stream.bytes_unsent / rail_count_, pace.piece_bytes() / 4);
-  const uint64_t bytes = std::min(pace.piece_bytes(), share);
-  return static_cast<uint32_t>(std::max<uint64_t>(1, bytes / kStreamChunkBytes));
+  return up != 0 ? up : (RailMask{1} << rail_count_) - 1;
 }
 
 void SessionImpl::PumpStream(Stream* stream) {
   const int64_t now = home_lane_.now_ns();
-  if (stream->deadline_ns != 0 && stream->deadline_ns <= now && stream->bytes_unsent > 0) {
+  if (stream->deadline_ns != 0 && stream->deadline_ns <= now && stream->dealt.bytes_unsent > 0) {
     StopStream(stream, absl::StatusCode::kDeadlineExceeded);
   }
   stream->pumping = true;
+  const RailMask rails = RailsForStreams();
   WorkItem item;
-  for (Rail* rail = RailWithRoom(*stream);
-       rail != nullptr && stream->sender.NextRun(now, PieceOf(*stream, *rail), &item); rail = RailWithRoom(*stream)) {
-    stream->bytes_unsent -= item.length;
-    stream->bytes_held[rail->index()] += item.length;
-    paces_[rail->index()].OnDealt(item.length, now);
-    SubmitPart(*rail, {stream->transfer,
-                       stream->local + item.offset,
-                       item.length,
-                       {stream->key, item.offset, stream->window},
-                       stream->deadline_ns});
+  for (auto piece = dealer_.Next(stream->dealt, rails); piece.has_value(); piece = dealer_.Next(stream->dealt, rails)) {
+    if (!stream->sender.NextRun(now, static_cast<uint32_t>(piece->bytes / kStreamChunkBytes), &item)) break;
+    dealer_.OnDealt(&stream->dealt, piece->rail, item.length, now);
+    SubmitPart(*rails_[piece->rail], {stream->transfer,
+                                      stream->local + item.offset,
+                                      item.length,
+                                      {stream->key, item.offset, stream->window},
+                                      stream->deadline_ns});
   }
   stream->pumping = false;
   if (stream->transfer->bytes_left.load(std::memory_order_relaxed) == 0) FinishStream(stream);
@@ -102,10 +77,9 @@ void SessionImpl::PumpStream(Stream* stream) {
 void SessionImpl::OnPieceDone(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes) {
   const int64_t now = home_lane_.now_ns();
   Stream* stream = transfer->stream;
-  stream->bytes_held[rail.index()] -= bytes;
   transfer->bytes_left.fetch_sub(bytes, std::memory_order_relaxed);
   const int failed = transfer->failed.load(std::memory_order_acquire);
-  paces_[rail.index()].OnBack(bytes, failed == 0, now);
+  dealer_.OnBack(&stream->dealt, rail.index(), bytes, failed == 0, now);
   if (failed != 0) {
     StopStream(stream, static_cast<absl::StatusCode>(failed));
   } else {
@@ -120,7 +94,7 @@ void SessionImpl::OnPieceDone(Rail& rail, Transfer* transfer, uint64_t offset, u
 void SessionImpl::StopStream(Stream* stream, absl::StatusCode code) {
   stream->transfer->Fail(code);
   stream->sender.Cancel();
-  stream->transfer->bytes_left.fetch_sub(std::exchange(stream->bytes_unsent, 0), std::memory_order_relaxed);
+  stream->transfer->bytes_left.fetch_sub(std::exchange(stream->dealt.bytes_unsent, 0), std::memory_order_relaxed);
 }
 
 // A stream of which every chunk was dealt out is its rails' to stop: what these have posted may be all of it, and then
@@ -128,7 +102,7 @@ void SessionImpl::StopStream(Stream* stream, absl::StatusCode code) {
 void SessionImpl::StopStreamOf(OperationId id) {
   for (Stream* stream : streams_) {
     if (stream->transfer->id != id) continue;
-    if (stream->bytes_unsent > 0) StopStream(stream, absl::StatusCode::kCancelled);
+    if (stream->dealt.bytes_unsent > 0) StopStream(stream, absl::StatusCode::kCancelled);
     return;
   }
 }

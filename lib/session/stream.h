@@ -2,20 +2,18 @@
 // own share only and other work finds its way between them.
 //
 // Which chunks are still to be sent is the protocol's machine to know (lib/protocol/sender.h). Neighbours leave
-// together as one piece of the size that suits the rail (rail_pace.h), which reports it when the peer has verified it.
+// together as one piece of the size that suits the rail (dealer.h), which reports it when the peer has verified it.
 // Belongs to the session's home lane.
 #ifndef MCP_LIB_SESSION_STREAM_H_
 #define MCP_LIB_SESSION_STREAM_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 
 #include "lib/memory/remote_window.h"
 #include "lib/protocol/sender.h"
+#include "lib/session/dealer.h"
 #include "lib/session/operation.h"
-#include "lib/session/rail_pace.h"
-#include "lib/wire/hello.h"
 
 namespace mcp::internal {
 
@@ -32,11 +30,7 @@ struct Stream {
   uint64_t key = 0;
   RemoteWindow window;
   int64_t deadline_ns = 0;
-  uint64_t bytes_unsent = 0;
-  // One rail holds no more of it, however fast it was the last time.
-  uint64_t held_bytes_max = 0;
-  std::array<uint64_t, kRailsMax> bytes_held{};  // by each rail
-  uint32_t first_rail = 0;                       // streams begin on the rails in turn
+  Dealt dealt;
   bool pumping = false;
 };
 

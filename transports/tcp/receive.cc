@@ -21,6 +21,9 @@ namespace {
 // A connection with so much waiting behind a write reads no further until that has gone.
 constexpr uint64_t kHeldBytesMax = 1024 * 1024;
 constexpr uint32_t kScratchBytes = 256 * 1024;
+// A receive ends when all of it is there, and only then are its writes reported. Short ones are gathered, to save
+// calls; one of this length is worth its own: over a slow path (500 Mb/s) a mebibyte of them told nothing for 17 ms.
+constexpr uint64_t kLongWriteBytes = 128 * 1024;
 
 }  // namespace
 
@@ -229,7 +232,7 @@ void TcpTransport::PauseOrResume(Connection& connection) {
   }
 }
 
-// One receive for the payload of as many expected writes as a gather list takes.
+// One receive for the payload of the next expected writes: a long one, or several short ones.
 void TcpTransport::StartPayload(Connection& connection) {
   if (connection.data.receiving || connection.state != Connection::State::kOpen) return;
   uint32_t count = 0;
@@ -238,6 +241,7 @@ void TcpTransport::StartPayload(Connection& connection) {
   bool pinned = false;
   for (HeldRecord* record = connection.held.expected(); record != nullptr; record = record->next_write) {
     if (record->state == HeldRecord::State::kRefused || count == kGatherPartsMax || room == 0) break;
+    if (count > 0 && record->length >= kLongWriteBytes) break;
     if (connection.receive_batch == nullptr) connection.receive_batch = receive_batches_.Acquire();
     iovec* const parts = connection.receive_batch->parts;
     ++records;
@@ -249,6 +253,7 @@ void TcpTransport::StartPayload(Connection& connection) {
       record->pinned = pinned = true;
       parts[count++] = {resolved.address + record->received, left};
       room -= left;
+      if (record->length >= kLongWriteBytes) break;
       continue;
     }
     // Taken back: what it was for is discarded.

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "lib/wire/bytes.h"
 #include "lib/wire/tcp_frame.h"
 #include "transports/tcp/address.h"
 #include "transports/tcp/descriptor.h"
@@ -116,6 +117,13 @@ std::string Frame(TcpFrameType type, const std::string& body) {
   return bytes + body;
 }
 
+std::string WriteFrame(uint64_t key, uint64_t offset, uint64_t bytes) {
+  std::string fields(kTcpWriteFieldsBytes, '\0');
+  const uint64_t values[] = {key, offset, bytes};
+  for (size_t i = 0; i < 3; ++i) StoreLittleEndian(reinterpret_cast<std::byte*>(fields.data()) + 8 * i, values[i]);
+  return Frame(TcpFrameType::kWrite, fields + "written");
+}
+
 TEST_P(TcpHostileTest, FramesMayComeByteByByte) {
   TestPair pair(config_);
   auto bound = pair.server.transport().Listen("127.0.0.1:0");
@@ -157,6 +165,27 @@ TEST_P(TcpHostileTest, BadFramesCloseTheConnectionAlone) {
   ASSERT_EQ(pair.client.transport().Post({TestPair::Message(pair.client_id, text, "")}), 1u);
   ASSERT_TRUE(pair.Until([&] { return pair.server.seen().size() == 1; }));
   EXPECT_EQ(pair.server.seen()[0].data, text);
+}
+
+// And not only with all that was announced: a sender may wait for what it was told of the first.
+TEST_P(TcpHostileTest, AWriteIsReportedWhileTheNextIsOnItsWay) {
+  TestPair pair(config_);
+  auto bound = pair.server.transport().Listen("127.0.0.1:0");
+  RawConnection raw(&pair, *bound);
+  constexpr uint64_t kWriteBytes = 128 << 10;
+  std::string target(4 * kWriteBytes, '\0');
+  const auto key = pair.server.regions().Insert(reinterpret_cast<std::byte*>(target.data()), target.size(),
+                                                kAccessRemoteWrite, nullptr);
+  ASSERT_TRUE(key.ok()) << key.status();
+  for (uint64_t i = 0; i < 4; ++i) raw.control.Say(WriteFrame(*key, i * kWriteBytes, kWriteBytes));
+  for (int i = 0; i < 10; ++i) pair.server.Round();
+  const std::string payload = Pattern(kWriteBytes, 7);
+  for (size_t i = 1; i <= 4; ++i) {
+    raw.data.Say(payload);
+    ASSERT_TRUE(pair.Until([&] { return pair.server.seen().size() == i; })) << "write " << i;
+    EXPECT_EQ(pair.server.seen().back().write, Event::Write::kLanded);
+    EXPECT_EQ(target.substr((i - 1) * kWriteBytes, kWriteBytes), payload);
+  }
 }
 
 TEST_P(TcpHostileTest, WaitEndsWhenSomethingComes) {
