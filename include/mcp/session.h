@@ -78,8 +78,8 @@ struct SessionOptions {
   // A connection that is lost is made again, and what was in flight on it goes on, without loss and without harm to
   // what has completed. A session whose connections are all lost ends with kUnavailable when none is back after this
   // long, and at once when the peer's host says that the session, or its listener, is gone. While another connection
-  // stands, peer_timeout (if that is longer) bounds the wait for one that was lost. Zero: the loss of any connection
-  // ends the session.
+  // stands, peer_timeout (if that is longer) bounds the wait for one that was lost. A connection on which a frame went
+  // missing counts as lost. Zero: the loss of any connection ends the session.
   std::chrono::milliseconds recovery_timeout{500};
   // A session without operations for this long is closed. Zero: never.
   std::chrono::milliseconds idle_timeout{0};

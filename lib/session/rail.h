@@ -1,9 +1,9 @@
 // A rail: one transport connection of a session, with the link layer that makes it reliable.
 //
 // Sequenced frames are numbered, acknowledged cumulatively, and kept until acknowledged. A frame that never came (its
-// successor did, or a probe found it missing) costs the connection, and comes with the next; a frame whose payload
-// arrived damaged is sent again alone, and the acknowledgement does not pass it until it is whole. Transports do
-// neither under normal conditions, so all of this costs a comparison a frame; transports/fault makes it work for its
+// successor did, or a probe found it missing) costs the connection, and comes with the next; a put or tile whose
+// payload arrived damaged is sent again alone, and the acknowledgement does not pass it until it is whole. Transports
+// do neither under normal conditions, so all of this costs a comparison a frame; transports/fault makes it work for its
 // living.
 //
 // A rail outlives its connection: that state stays when a connection is lost, the connecting side makes another one of

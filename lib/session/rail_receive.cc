@@ -9,7 +9,8 @@
 namespace mcp::internal {
 namespace {
 
-// Frames in a row that may arrive with a whole header and damaged payload before the session is given up.
+// Frames in a row of one connection that may arrive with a whole header and damaged payload before the session is
+// given up.
 constexpr uint32_t kDamagedPayloadsMax = 1024;
 
 }  // namespace
@@ -52,7 +53,10 @@ void Rail::OnDamagedHeader() {
 
 // What is missing comes with the next connection, after whose making nothing of this one can land. Sent again by this
 // one, it would land where its first copy, still on its way or taken long ago, has: on whatever came there since.
-void Rail::DropForGap() { Drop(absl::UnavailableError("a frame went missing")); }
+void Rail::DropForGap() {
+  // What has ended at a frame took none behind it either, and its connection still has to say so.
+  if (!session_.ended()) Drop(absl::UnavailableError("a frame went missing"));
+}
 
 void Rail::OnAckFrame(const Frame& frame) {
   if ((frame.flags & kFlagLeaving) != 0) session_.OnPeerLeaves();
@@ -117,10 +121,9 @@ void Rail::MarkDamaged(const Frame& frame, uint64_t payload_bytes) {
   } else {
     // Damaged once more: report it once more.
     Damaged* const found = FindDamaged(sequence);
+    if (found < damaged_.data() + resend_wanted_) --resend_wanted_;
     ++found->times;
-    Damaged* const end = damaged_.data() + damaged_count_;
-    std::rotate(found, found + 1, end);
-    resend_wanted_ = std::min<uint32_t>(resend_wanted_, static_cast<uint32_t>(damaged_count_ - 1));
+    std::rotate(found, found + 1, damaged_.data() + damaged_count_);
   }
   lane_.MarkDirtyOnLane(this);
 }

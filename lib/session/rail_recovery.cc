@@ -23,6 +23,7 @@
 #include "lib/base/units.h"
 #include "lib/session/rail.h"
 #include "lib/session/session_impl.h"
+#include "lib/wire/pack.h"
 
 namespace mcp::internal {
 namespace {
@@ -43,10 +44,10 @@ void Rail::SetUp(bool up) {
   if (up_.exchange(up, std::memory_order_acq_rel) != up) session_.CountRail(index_, up);
 }
 
-// Grows with everything that a connection got done: frames taken, acknowledged, or done by the device.
+// Grows with everything that a connection got done: frames taken whole, acknowledged, or done by the device.
 uint64_t Rail::Progress() const {
   const uint32_t acknowledged = sent_.empty() ? next_sequence_ : sent_.front()->sequence;
-  return uint64_t{expected_} + acknowledged + next_one_sided_ - one_sided_.size();
+  return uint64_t{expected_} - damaged_count_ + acknowledged + next_one_sided_ - one_sided_.size();
 }
 
 // Begins to close a connection that another one shall follow.
@@ -88,6 +89,8 @@ void Rail::OnLost(const absl::Status& why) {
 void Rail::ForgetConnection() {
   for (Operation* operation = sent_.front(); operation != nullptr; operation = operation->next) {
     if (!std::exchange(operation->replay, true)) ++replays_;
+    // Exported memory may have changed since; a pack is this side's own.
+    if (!IsPack(operation->type)) operation->payload_hashed = false;
   }
   path_retransmits_lost_ = counters_.path_retransmits.load(std::memory_order_relaxed);
   retransmits_before_.reset();

@@ -277,7 +277,7 @@ void Rail::Resend(uint32_t sequence, uint32_t times) {
   for (Operation* operation = sent_.front(); operation != nullptr; operation = operation->next) {
     if (operation->sequence != sequence || operation->replay) continue;
     if (times <= operation->resends) return;  // it came twice
-    operation->resends = static_cast<uint8_t>(std::clamp(times, operation->resends + 1u, kResendsMax + 1u));
+    operation->resends = static_cast<uint8_t>(std::min(times, kResendsMax + 1u));
     if (operation->resends > kResendsMax) {
       session_.Fail(session_.Error(absl::StatusCode::kDataLoss, *this,
                                    absl::StrCat(FrameTypeName(operation->type), " frame ", sequence,

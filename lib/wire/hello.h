@@ -16,7 +16,7 @@
 namespace mcp::internal {
 
 inline constexpr uint32_t kHelloMagic = 0x5350434d;  // "MCPS"
-inline constexpr uint16_t kHelloVersion = 1;
+inline constexpr uint16_t kHelloVersion = 2;
 inline constexpr size_t kHelloBytes = 96;
 inline constexpr uint16_t kRailsMax = 8;
 // A peer may not make this side keep more of its gets at once.

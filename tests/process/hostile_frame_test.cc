@@ -406,11 +406,40 @@ TEST_P(HostileHold, WhatIsSentAgainIsHashedAgain) {
   Frame again;
   again.flags = kFlagResend;
   again.sequence = peer.sequence;
-  again.ack.resend = answer.sequence;
+  again.ack.resend = uint64_t{1} << 32 | answer.sequence;
   peer.Send(again);
   ASSERT_TRUE(peer.Await(FrameType::kPut, &answer));
   EXPECT_EQ(peer.body, std::vector<std::byte>(64, kBad));
   EXPECT_EQ(answer.payload_checksum, Checksum(peer.body.data(), peer.body.size()));
+  EXPECT_TRUE(witness().Goes()) << witness().problem();
+}
+
+// Each request is answered once, however often it comes, and one too many ends the session.
+TEST_P(HostileHold, WhatWasSentAgainIsNotSentOnceMore) {
+  if (const std::string reason = WhyNoTransport(GetParam()); !reason.empty()) GTEST_SKIP() << reason;
+  ASSERT_TRUE(Open(GetParam(), 1, std::chrono::seconds(60)));
+  RawPeer peer;
+  ASSERT_TRUE(peer.Connect(door(), GoodHello()) && peer.accepted()) << peer.refusal();
+  Visitor* const visitor = AwaitVisitor(1);
+  ASSERT_NE(visitor, nullptr);
+  peer.Send(MakeFrame(FrameType::kGet, 64, key(), 0, 1));
+  Frame answer;
+  ASSERT_TRUE(peer.Await(FrameType::kPut, &answer));
+  Frame again;
+  again.flags = kFlagResend;
+  again.sequence = peer.sequence;
+  for (const uint64_t times : {0, 1, 1, 0}) {
+    again.ack.resend = times << 32 | answer.sequence;
+    peer.Send(again);
+  }
+  ASSERT_TRUE(peer.Await(FrameType::kPut, &answer));
+  for (const uint64_t times : {17, 18, 0x7fffffff}) {
+    again.ack.resend = times << 32 | answer.sequence;
+    peer.Send(again);
+  }
+  EXPECT_FALSE(peer.Await(FrameType::kPut, &answer)) << "a second copy";
+  const absl::Status end = AwaitEnd(visitor);
+  EXPECT_EQ(end.code(), absl::StatusCode::kDataLoss) << end;
   EXPECT_TRUE(witness().Goes()) << witness().problem();
 }
 

@@ -55,7 +55,7 @@ struct BadHello {
 const std::vector<BadHello>& BadHellos() {
   static const auto* const hellos = new std::vector<BadHello>{
       {"magic", "handshake: magic 0x12345678 should be 0x5350434d", ChangedHello<uint32_t>(0, 0x12345678)},
-      {"version", "handshake: version 77 is not spoken here, only 1", ChangedHello<uint16_t>(4, 77)},
+      {"version", "handshake: version 77 is not spoken here, only 2", ChangedHello<uint16_t>(4, 77)},
       {"length", "handshake: length 95 (96 received) should be 96", ChangedHello<uint16_t>(6, 95)},
       {"too_short", "handshake: length 5 is too short", Bytes(5)},
       {"too_long", "handshake: length 96 (97 received) should be 96",
@@ -70,7 +70,7 @@ const std::vector<BadHello>& BadHellos() {
          bytes[20] ^= std::byte{1};
          return bytes;
        }()},
-      {"features", "handshake: features 0x8001 has bits that version 1 does not know",
+      {"features", "handshake: features 0x8001 has bits that version 2 does not know",
        ChangedHello<uint64_t>(8, 0x8001)},
       {"no_rails", "handshake: rails 0", ChangedHello<uint16_t>(34, 0)},
       {"too_many_rails", "handshake: rails 9", ChangedHello<uint16_t>(34, 9)},
