@@ -27,6 +27,7 @@ namespace mcp::internal {
 namespace {
 
 constexpr size_t kStepsMax = 256;
+constexpr int kFrameTypes = static_cast<int>(FrameType::kMessages);  // the last one
 constexpr uint64_t kExportedBytes = 4096;
 constexpr uint64_t kCanaryBytes = 4096;
 constexpr uint64_t kLandingBytes = 128 << 10;
@@ -258,7 +259,7 @@ class Peer {
     Rail& rail = rails_[how & 1];
     if (!rail.up) return;
     Frame frame;
-    frame.type = static_cast<FrameType>(1 + script->Byte() % 15);
+    frame.type = static_cast<FrameType>(1 + script->Byte() % kFrameTypes);
     frame.flags = (how & 2) != 0 ? script->Byte() : 0;
     frame.sequence = (how & 4) != 0 ? static_cast<uint32_t>(Value(script, exported_key)) : rail.sequence;
     frame.acknowledged = (how & 8) != 0 ? static_cast<uint32_t>(Value(script, exported_key)) : rail.heard;

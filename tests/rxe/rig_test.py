@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 import unittest
+from unittest import mock
 
 from cases import base  # noqa: F401: it knows where harness is
 from rig import guest, local
-from rig.machine import RigError
+from rig.machine import BootError, RigError
 
 import harness
 
@@ -87,6 +88,22 @@ class Rig(unittest.TestCase):
             self.assertTrue(select.select([handle], [], [], GUEST_END_S)[0], 'the guest outlives its driver')
         finally:
             os.close(handle)
+
+    def test_a_guest_that_dies_while_it_boots_is_booted_once_more(self):
+        fates = []
+
+        def boot(_series):
+            fate = fates.pop(0)
+            if isinstance(fate, Exception):
+                raise fate
+            return fate
+
+        with mock.patch.object(guest, '_require'):
+            fates[:] = [BootError('it ended'), 'up']
+            self.assertEqual(guest._twice(boot, '6.12'), 'up')
+            for fates[:] in ([BootError('it ended'), BootError('again')], [RigError('no such kernel'), 'up']):
+                with self.assertRaises(RigError):
+                    guest._twice(boot, '6.12')
 
 
 if __name__ == '__main__':

@@ -15,6 +15,10 @@ class RigError(Exception):
     """The rig itself failed: no statement about what was to be run in it."""
 
 
+class BootError(RigError):
+    """A machine did not come up."""
+
+
 class Result:
     def __init__(self, status, out, error):
         self.status, self.out, self.error = status, out, error
@@ -108,7 +112,10 @@ class Machine:
                 raise RigError(f'{self.name}: {reason}{self._complaint()}')
 
     def wait_until_ready(self, timeout_s):
-        self.wait_for(lambda: self.kernel, time.monotonic() + timeout_s, f'not up after {timeout_s} s')
+        try:
+            self.wait_for(lambda: self.kernel, time.monotonic() + timeout_s, f'not up after {timeout_s} s')
+        except RigError as error:
+            raise BootError(str(error)) from error
 
     def tell(self, **message):
         with self._lock:
