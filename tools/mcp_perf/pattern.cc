@@ -101,16 +101,6 @@ void ArmLastBytes(std::byte* slot, const std::byte* due, uint64_t bytes) {
   Complement(slot + bytes - last, due + bytes - last, last);
 }
 
-bool LastBytesArrived(const std::byte* slot, const std::byte* due, uint64_t bytes) {
-  // Volatile: the transport, or the kernel for it, writes here.
-  const uint64_t last = std::min<uint64_t>(bytes, 8);
-  const volatile std::byte* arrived = slot + bytes - last;
-  for (uint64_t index = last; index-- > 0;) {
-    if (arrived[index] != due[bytes - last + index]) return false;
-  }
-  return true;
-}
-
 std::optional<Difference> CheckAndArmSlot(std::byte* slot, const std::byte* want, const std::byte* due,
                                           uint64_t bytes) {
   std::optional<Difference> first;

@@ -5,8 +5,11 @@
 #ifndef MCP_TOOLS_MCP_PERF_PATTERN_H_
 #define MCP_TOOLS_MCP_PERF_PATTERN_H_
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 
 #include "absl/status/status.h"
@@ -25,7 +28,32 @@ void ArmSlot(std::byte* slot, const std::byte* due, uint64_t bytes);
 
 // The last bytes alone, at most 8: what a side that polls for an operation's arrival looks at.
 void ArmLastBytes(std::byte* slot, const std::byte* due, uint64_t bytes);
-bool LastBytesArrived(const std::byte* slot, const std::byte* due, uint64_t bytes);
+
+// Whether they are there. Made once for an operation, asked very often, and part of its latency in the end.
+class LastBytes {
+ public:
+  LastBytes(const std::byte* slot, const std::byte* due, uint64_t bytes)
+      : size_(std::min<uint64_t>(bytes, sizeof(uint64_t))), at_(slot + bytes - size_) {
+    std::memcpy(&due_, due + bytes - size_, size_);
+  }
+
+  bool Arrived() const {
+    // The transport, or the kernel for it, writes here: every time is another look at memory.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    uint64_t there = 0;
+    if (size_ == sizeof(there)) {
+      std::memcpy(&there, at_, sizeof(there));
+    } else {
+      std::memcpy(&there, at_, size_);
+    }
+    return there == due_;
+  }
+
+ private:
+  const uint64_t size_;
+  const std::byte* const at_;
+  uint64_t due_ = 0;
+};
 
 struct Difference {
   uint64_t offset = 0;  // of the first byte that differs

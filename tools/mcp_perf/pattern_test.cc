@@ -87,11 +87,14 @@ TEST(Pattern, LastBytesTellArrival) {
   for (const uint64_t bytes : {1, 3, 8, 9, 100}) {
     const std::vector<std::byte> source = Filled("zeros", bytes);
     std::vector<std::byte> slot = source;
-    EXPECT_TRUE(LastBytesArrived(slot.data(), source.data(), bytes));
+    const LastBytes last(slot.data(), source.data(), bytes);
+    EXPECT_TRUE(last.Arrived());
     ArmLastBytes(slot.data(), source.data(), bytes);
-    EXPECT_FALSE(LastBytesArrived(slot.data(), source.data(), bytes));
+    EXPECT_FALSE(last.Arrived());
     slot.back() = source.back();
-    EXPECT_EQ(LastBytesArrived(slot.data(), source.data(), bytes), bytes == 1);
+    EXPECT_EQ(last.Arrived(), bytes == 1);
+    slot = source;
+    EXPECT_TRUE(LastBytes(slot.data(), source.data(), bytes).Arrived());
   }
 }
 
