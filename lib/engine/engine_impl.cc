@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/base/attributes.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/config.h"
 #include "lib/base/errno_status.h"
@@ -173,7 +174,7 @@ absl::Status EngineImpl::MayWait(absl::string_view what) const {
   return absl::OkStatus();
 }
 
-size_t EngineImpl::Progress() {
+ABSL_ATTRIBUTE_HOT size_t EngineImpl::Progress() {
   MCP_ASSERT(Lane::Current() == nullptr);
   if (caller_driven() && driver_ == std::thread::id()) {
     driver_ = std::this_thread::get_id();

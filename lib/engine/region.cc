@@ -90,7 +90,7 @@ absl::StatusOr<RemoteRegion> Region::Export(RemoteAccess access) const {
   RemoteRegion remote;
   MCP_ASSIGN_OR_RETURN(const internal::RegionImpl::Exported exported, impl_->Export(static_cast<uint32_t>(access)));
   remote.key_ = exported.key;
-  internal::StoreWindow(exported.window, remote.window_);
+  exported.window.Store(remote.window_);
   remote.length_ = impl_->size();
   remote.access_ = access;
   return remote;

@@ -63,8 +63,9 @@ Session::~Session() {
   if (impl_ != nullptr) impl_->Fail(absl::CancelledError("the session's handle was destroyed"));
 }
 
-absl::StatusOr<OperationId> Session::Put(const Slice& local, const RemoteRegion& remote, uint64_t remote_offset,
-                                         Completion completion, const OperationOptions& options) {
+ABSL_ATTRIBUTE_HOT absl::StatusOr<OperationId> Session::Put(const Slice& local, const RemoteRegion& remote,
+                                                            uint64_t remote_offset, Completion completion,
+                                                            const OperationOptions& options) {
   if (!SliceHolds(local)) return SliceError(local);
   if (!RemoteHolds(remote, remote_offset, local.length, RemoteAccess::kWrite)) {
     return RemoteError(remote, remote_offset, local.length, RemoteAccess::kWrite);
@@ -73,12 +74,13 @@ absl::StatusOr<OperationId> Session::Put(const Slice& local, const RemoteRegion&
   SetLocal(local, &work);
   work.remote.key = remote.key_;
   work.remote.offset = remote_offset;
-  internal::LoadWindow(remote.window_, &work.remote.window);
+  work.remote.window = internal::RemoteWindow::Load(remote.window_);
   return impl_->Put(work, std::move(completion), options);
 }
 
-absl::StatusOr<OperationId> Session::Get(const Slice& local, const RemoteRegion& remote, uint64_t remote_offset,
-                                         Completion completion, const OperationOptions& options) {
+ABSL_ATTRIBUTE_HOT absl::StatusOr<OperationId> Session::Get(const Slice& local, const RemoteRegion& remote,
+                                                            uint64_t remote_offset, Completion completion,
+                                                            const OperationOptions& options) {
   if (!SliceHolds(local)) return SliceError(local);
   if (!RemoteHolds(remote, remote_offset, local.length, RemoteAccess::kRead)) {
     return RemoteError(remote, remote_offset, local.length, RemoteAccess::kRead);
@@ -87,7 +89,7 @@ absl::StatusOr<OperationId> Session::Get(const Slice& local, const RemoteRegion&
   SetLocal(local, &work);
   work.remote.key = remote.key_;
   work.remote.offset = remote_offset;
-  internal::LoadWindow(remote.window_, &work.remote.window);
+  work.remote.window = internal::RemoteWindow::Load(remote.window_);
   return impl_->Get(work, std::move(completion), options);
 }
 

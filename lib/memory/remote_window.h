@@ -17,41 +17,43 @@ namespace mcp::internal {
 // Devices that one engine uses at once.
 inline constexpr size_t kDevicesMax = 4;
 
-struct RemoteWindow {
+// As three 64-bit words: how frames and exported regions carry it.
+inline constexpr size_t kRemoteWindowWords = 3;
+
+class RemoteWindow {
+ public:
   uint64_t address = 0;  // of the window's first byte, as the device that is written to knows it
-  std::array<uint32_t, kDevicesMax> rkeys{};
+
+  uint32_t rkey(size_t device) const { return static_cast<uint32_t>(rkeys_[device / 2] >> Shift(device)); }
+  void set_rkey(size_t device, uint32_t rkey) {
+    rkeys_[device / 2] &= ~(uint64_t{0xffffffff} << Shift(device));
+    rkeys_[device / 2] |= uint64_t{rkey} << Shift(device);
+  }
 
   RemoteWindow At(uint64_t offset) const {
     RemoteWindow moved = *this;
     moved.address += offset;
     return moved;
   }
+
+  void Store(uint64_t* words) const {
+    words[0] = address;
+    words[1] = rkeys_[0];
+    words[2] = rkeys_[1];
+  }
+  static RemoteWindow Load(const uint64_t* words) {
+    RemoteWindow window;
+    window.address = words[0];
+    window.rkeys_ = {words[1], words[2]};
+    return window;
+  }
+
+ private:
+  static constexpr size_t Shift(size_t device) { return device % 2 * 32; }
+
+  std::array<uint64_t, kRemoteWindowWords - 1> rkeys_{};  // two a word, the first in the low half
 };
-
-// As three 64-bit words: how frames and exported regions carry it.
-inline constexpr size_t kRemoteWindowWords = 3;
-
-inline void StoreWindow(const RemoteWindow& window, uint64_t* words) {
-  static_assert(kDevicesMax == 4 && kRemoteWindowWords == 3);
-  words[0] = window.address;
-  words[1] = uint64_t{window.rkeys[1]} << 32 | window.rkeys[0];
-  words[2] = uint64_t{window.rkeys[3]} << 32 | window.rkeys[2];
-}
-
-// Written in place: the callers are about to read it, in other widths than a copy would have.
-inline void LoadWindow(const uint64_t* words, RemoteWindow* window) {
-  window->address = words[0];
-  window->rkeys[0] = static_cast<uint32_t>(words[1]);
-  window->rkeys[1] = static_cast<uint32_t>(words[1] >> 32);
-  window->rkeys[2] = static_cast<uint32_t>(words[2]);
-  window->rkeys[3] = static_cast<uint32_t>(words[2] >> 32);
-}
-
-inline RemoteWindow LoadWindow(const uint64_t* words) {
-  RemoteWindow window;
-  LoadWindow(words, &window);
-  return window;
-}
+static_assert(kDevicesMax == 2 * (kRemoteWindowWords - 1));
 
 // What devices are to know: memory of this process and, where it is that of a dma-buf, of which. The bytes are as the
 // process names them in either case. The descriptor is lent for the call.

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "absl/base/attributes.h"
 #include "lib/session/rail.h"
 #include "lib/session/session_impl.h"
 
@@ -65,23 +66,26 @@ void Lane::Wake() {
   if (sleeping_.load(std::memory_order_seq_cst)) transport_->Wake();
 }
 
-size_t Lane::RoundOnLane() {
+// What a round without work looks at is looked at here; whatever is found is done elsewhere, so that this stays short.
+ABSL_ATTRIBUTE_HOT size_t Lane::RoundOnLane() {
   MCP_ASSERT(OnThisLane());
   regions_->EnterRound(index_);
   now_known_ = false;
-  size_t done = DrainSubmissions() + DrainFunctions();
-  PostDirty();
+  size_t done = 0;
+  if (!submissions_.EmptyApprox()) done += DrainSubmissions();
+  if (has_functions_.load(std::memory_order_acquire)) done += DrainFunctions();
+  if (!dirty_.empty()) PostDirty();
   const size_t events = transport_->Poll(absl::MakeSpan(events_));
-  done += Dispatch(events) + CompleteEnded();
-  done += FlushDirty(false);
+  done += Dispatch(events);
+  if (!ended_.empty() || !ended_receives_.empty()) done += CompleteEnded();
+  if (!dirty_.empty()) done += FlushDirty(false);
   regions_->LeaveRound(index_);
-  done += SettleLandings();
+  if (!settling_.empty()) done += SettleLandings();
   if (TickIsDue()) Tick();
   return done;
 }
 
-size_t Lane::DrainSubmissions() {
-  if (submissions_.EmptyApprox()) return 0;
+ABSL_ATTRIBUTE_NOINLINE size_t Lane::DrainSubmissions() {
   int count = 0;
   Submission submission;
   while (count < kSubmissionsPerRound && submissions_.TryPop(&submission)) {
@@ -91,8 +95,7 @@ size_t Lane::DrainSubmissions() {
   return static_cast<size_t>(count);
 }
 
-size_t Lane::DrainFunctions() {
-  if (!has_functions_.load(std::memory_order_acquire)) return 0;
+ABSL_ATTRIBUTE_NOINLINE size_t Lane::DrainFunctions() {
   std::vector<absl::AnyInvocable<void() &&>> functions;
   {
     const std::lock_guard<std::mutex> lock(functions_mutex_);
@@ -137,7 +140,7 @@ size_t Lane::Dispatch(size_t count) {
 }
 
 // What was started since the last round leaves with this round's Poll, not the next one's.
-void Lane::PostDirty() {
+ABSL_ATTRIBUTE_NOINLINE void Lane::PostDirty() {
   size_t kept = 0;
   for (Rail* const rail : dirty_) {
     rail->PostPending();
@@ -147,8 +150,7 @@ void Lane::PostDirty() {
   dirty_.erase(dirty_.begin() + static_cast<ptrdiff_t>(kept), dirty_.end());
 }
 
-size_t Lane::FlushDirty(bool about_to_block) {
-  if (dirty_.empty()) return 0;
+ABSL_ATTRIBUTE_NOINLINE size_t Lane::FlushDirty(bool about_to_block) {
   flushing_.swap(dirty_);
   for (Rail* rail : flushing_) {
     rail->dirty = false;
@@ -162,14 +164,11 @@ size_t Lane::FlushDirty(bool about_to_block) {
 }
 
 // What ends while this runs waits for the next round.
-size_t Lane::CompleteEnded() {
-  size_t count = 0;
-  if (!ended_.empty()) {
-    completing_.swap(ended_);
-    count = completing_.size();
-    for (Ended& ended : completing_) ended.rail->session().Complete(ended);
-    completing_.clear();
-  }
+ABSL_ATTRIBUTE_NOINLINE size_t Lane::CompleteEnded() {
+  completing_.swap(ended_);
+  size_t count = completing_.size();
+  for (Ended& ended : completing_) ended.rail->session().Complete(ended);
+  completing_.clear();
   PostedReceiveList receives = std::exchange(ended_receives_, {});
   for (; !receives.empty(); ++count) {
     PostedReceive* const receive = receives.PopFront();
@@ -178,7 +177,7 @@ size_t Lane::CompleteEnded() {
   return count;
 }
 
-size_t Lane::SettleLandings() {
+ABSL_ATTRIBUTE_NOINLINE size_t Lane::SettleLandings() {
   size_t done = 0;
   for (size_t i = 0; i < settling_.size();) {
     Landing* landing = settling_[i];
@@ -201,7 +200,7 @@ bool Lane::TickIsDue() {
   return now_ns() >= next_tick_ns_;
 }
 
-void Lane::Tick() {
+ABSL_ATTRIBUTE_NOINLINE void Lane::Tick() {
   // Rails may leave while this runs, or ask for an earlier tick.
   next_tick_ns_ = std::numeric_limits<int64_t>::max();
   for (size_t i = 0; i < rails_.size(); ++i) TickByOnLane(rails_[i]->OnTick());

@@ -13,6 +13,7 @@
 
 #include "lib/base/assert.h"
 #include "lib/memory/region_impl.h"
+#include "lib/memory/remote_window.h"
 #include "lib/session/path_choice.h"
 #include "lib/wire/frame.h"
 #include "mcp/completion.h"
@@ -63,6 +64,13 @@ struct alignas(64) Operation {
   uint32_t sequence = 0;           // of the frame
 
   static constexpr uint32_t kNoSlot = ~uint32_t{0};
+
+  // Where a tile goes, or comes from.
+  void SetTarget(uint64_t key, uint64_t offset, const RemoteWindow& window) {
+    words[0] = key;
+    words[1] = offset;
+    window.Store(words + kFrameWindowWord);
+  }
 
   // For another life. The completion was moved out when the last one ended.
   void Reset(FrameType new_type) {

@@ -218,7 +218,9 @@ class Rail {
   Run BuildRun();
   bool PostRun(Run run);
   void BuildRequest(Operation* operation, uint32_t sequence, size_t slot);
-  void BuildOneSided(const Operation& operation, uint32_t number, size_t slot);
+  void BuildOneSided(const Operation& operation, uint32_t number, WorkRequest* request) const;
+  bool PostAtOnce(Operation* operation);
+  void CountPlaced(uint64_t bytes);
   bool OwesAck() const;
   void SendAckIfDue(bool about_to_block);
   bool PostAck(uint8_t flags, uint64_t resend, bool may_overtake);
@@ -336,6 +338,20 @@ class Rail {
 
   PlaceCounter places_;
 };
+
+inline void Rail::BuildOneSided(const Operation& operation, uint32_t number, WorkRequest* request) const {
+  request->kind = operation.way == Way::kPlaced ? WorkRequest::Kind::kPlace : WorkRequest::Kind::kFetch;
+  request->signaled = false;
+  request->may_overtake = false;
+  request->connection = connection_;
+  request->header_bytes = 0;
+  request->payload = operation.payload;
+  request->payload_bytes = operation.payload_bytes;
+  request->offset = operation.words[1];
+  request->window = RemoteWindow::Load(operation.words + kFrameWindowWord);
+  request->work_id = number;
+  request->registered = RegistrationOf(operation);
+}
 
 // a comes before b, in sequence arithmetic.
 inline bool SequenceBefore(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }

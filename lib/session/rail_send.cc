@@ -119,7 +119,9 @@ void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
   request.payload_bytes = payload ? payload_bytes : 0;
   request.key = operation->words[0];
   request.offset = operation->words[1];
-  if (request.kind == WorkRequest::Kind::kWrite) LoadWindow(operation->words + kFrameWindowWord, &request.window);
+  if (request.kind == WorkRequest::Kind::kWrite) {
+    request.window = RemoteWindow::Load(operation->words + kFrameWindowWord);
+  }
   request.registered = RegistrationOf(*operation);
 }
 
@@ -139,7 +141,7 @@ bool Rail::PostBatch(uint64_t* budget) {
       BuildRequest(operation, next_sequence_ + framed++, count);
       if (operation->type == FrameType::kTile) bytes += operation->payload_bytes;
     } else {
-      BuildOneSided(*operation, next_one_sided_ + static_cast<uint32_t>(count) - framed, count);
+      BuildOneSided(*operation, next_one_sided_ + static_cast<uint32_t>(count) - framed, &lane_.batch()[count]);
     }
     operations[count++] = operation;
   }

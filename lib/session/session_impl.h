@@ -40,6 +40,8 @@ inline constexpr uint64_t kEagerCreditBytes = uint64_t{4} << 20;
 uint64_t MessageCost(FrameType type, uint64_t length);
 // From here on a transfer is spread over the rails.
 inline constexpr uint64_t kStripeBytesMin = uint64_t{4} << 20;
+// A rail that has nothing else to do shares a transfer from here on, since then its latency counts.
+inline constexpr uint64_t kStripeIdleBytesMin = uint64_t{512} << 10;
 
 // What a session needs of its engine.
 class SessionHost {
@@ -174,7 +176,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   Rail* OwnRail();
   // `own`: it lives on the lane that this thread drives.
   Rail* ChooseRail(OperationId* id, bool* own);
-  Rail* ChooseAnyRail(uint32_t first, OperationId* id, bool* own);
+  Rail* ChooseOtherRail(OperationId* id, bool* own);
   bool TakeHomePlace(bool own, OperationId* id);
   void GivePlaceBack(OperationId id);
   void CloseIfClosing() {
@@ -187,6 +189,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   uint32_t ShardHere() const;
   static Submission MakeSubmission(Submission::Kind kind, Rail& rail, const Work& work, Completion&& completion);
   absl::StatusOr<OperationId> Submit(Submission& submission);
+  absl::StatusOr<OperationId> SubmitOneSided(Submission::Kind kind, Rail& rail, const Work& work,
+                                             Completion&& completion);
   static Operation* NewOperation(Rail& rail, FrameType type, const Work& work, Completion&& completion) {
     Operation* operation = rail.NewFrame(type);
     operation->payload = work.local.data;
@@ -194,7 +198,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
     operation->region = work.local.region;
     operation->id = work.id;
     operation->deadline_ns = work.deadline_ns;
-    operation->completion = std::move(completion);
+    // The one that is there has been moved out: nothing of it needs to be destroyed.
+    MCP_ASSERT(operation->completion == nullptr);
+    std::construct_at(&operation->completion, std::move(completion));
     return operation;
   }
   // What lanes tell each other: it reaches a session that has ended, too.
@@ -207,13 +213,17 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void StartGet(Rail& rail, const Work& work, Completion&& completion);
   // Nothing to send is left to frames: a device would not even look at the window.
   bool LeftToDevices(uint64_t length) const { return one_sided_ && length > 0; }
-  void StartOneSided(Rail& rail, Way way, const Work& work, Completion&& completion);
+  void StartOneSided(Submission::Kind kind, Rail& rail, const Work& work, Completion&& completion);
+  void TakeOneSided(Submission::Kind kind, Rail& rail, const Work& work, Completion&& completion);
   void OnGet(Rail& rail, const Frame& frame);
   // Sends the operation's payload to (key, offset) at the peer, over one rail or striped over all.
   void StartWrite(Rail& rail, Operation* operation);
   // Whether so long a transfer goes by all rails.
   bool Spreads(const Rail& rail, uint64_t length) const;
-  bool IsOneTile(uint64_t length) const;
+  // Whatever else is under way: the common case.
+  bool IsOneTile(uint64_t length) const {
+    return length <= kTileBytesMax && (rail_count_ == 1 || length < kStripeIdleBytesMin);
+  }
   struct Part {
     Transfer* transfer = nullptr;
     const std::byte* local = nullptr;

@@ -260,7 +260,7 @@ void SessionImpl::Grant(PostedReceive* receive, uint64_t tag, uint64_t length, u
   home().OpenLanding(landing);
   matcher_.Release(receive);
   grant->words[1] = landing->key;
-  StoreWindow(*window, grant->words + kFrameWindowWord);
+  window->Store(grant->words + kFrameWindowWord);
   home().EnqueueOnLane(grant);
 }
 
@@ -284,7 +284,7 @@ void SessionImpl::OnGrant(const Frame& frame) {
   operation->type = FrameType::kTile;
   operation->words[0] = frame.grant.key;
   operation->words[1] = 0;
-  StoreWindow(LoadWindow(frame.grant.window), operation->words + kFrameWindowWord);
+  RemoteWindow::Load(frame.grant.window).Store(operation->words + kFrameWindowWord);
   StartMatched(operation);
 }
 

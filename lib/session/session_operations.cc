@@ -1,6 +1,7 @@
 // Operations at the door: admission, the choice of a rail, and the way to the lane; and how every operation ends.
 #include <utility>
 
+#include "absl/base/attributes.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/units.h"
 #include "lib/session/session_impl.h"
@@ -55,13 +56,18 @@ Rail* SessionImpl::OwnRail() {
 
 // The caller's own lane where it is one of ours, else the rails in turn. Takes a place on it; null when there is none.
 Rail* SessionImpl::ChooseRail(OperationId* id, bool* own) {
+  Rail* const rail = OwnRail();
+  if (rail == nullptr) return ChooseOtherRail(id, own);
+  if (!rail->places().Take(true, outstanding_max_per_rail_)) return nullptr;
+  *id = RailNames(rail->index()) | rail->places().NextNumber(true);
+  *own = true;
+  return rail;
+}
+
+// One of another lane, or else, where none is up or none that is has room, one that is away: the operation waits for it
+// to come back.
+ABSL_ATTRIBUTE_NOINLINE Rail* SessionImpl::ChooseOtherRail(OperationId* id, bool* own) {
   const uint32_t limit = outstanding_max_per_rail_;
-  if (Rail* const rail = OwnRail(); rail != nullptr) {
-    if (!rail->places().Take(true, limit)) return nullptr;
-    *id = RailNames(rail->index()) | rail->places().NextNumber(true);
-    *own = true;
-    return rail;
-  }
   const uint32_t first = rail_count_ == 1 ? 0 : NextRailIndex();
   for (uint32_t i = 0; i < rail_count_; ++i) {
     Rail& rail = *rails_[(first + i) % rail_count_];
@@ -69,15 +75,10 @@ Rail* SessionImpl::ChooseRail(OperationId* id, bool* own) {
     *id = RailNames(rail.index()) | rail.places().NextNumber(false);
     return &rail;
   }
-  return ChooseAnyRail(first, id, own);
-}
-
-// None is up, or none that is has room: the operation waits for one that comes back.
-Rail* SessionImpl::ChooseAnyRail(uint32_t first, OperationId* id, bool* own) {
   for (uint32_t i = 0; i < rail_count_; ++i) {
     Rail& rail = *rails_[(first + i) % rail_count_];
     const bool ours = rail.lane().OnThisLane();
-    if (rail.up() || !rail.places().Take(ours, outstanding_max_per_rail_)) continue;
+    if (rail.up() || !rail.places().Take(ours, limit)) continue;
     *id = RailNames(rail.index()) | rail.places().NextNumber(ours);
     *own = ours;
     return &rail;
@@ -131,6 +132,13 @@ absl::StatusOr<OperationId> SessionImpl::Submit(Submission& submission) {
   region->Unreference(shard);
   GivePlaceBack(id);
   return TooMuchInFlight();
+}
+
+ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<OperationId> SessionImpl::SubmitOneSided(Submission::Kind kind, Rail& rail,
+                                                                                const Work& work,
+                                                                                Completion&& completion) {
+  Submission submission = MakeSubmission(kind, rail, work, std::move(completion));
+  return Submit(submission);
 }
 
 absl::StatusOr<OperationId> SessionImpl::Send(uint64_t tag, Work& work, Completion&& completion,
@@ -218,9 +226,8 @@ void SessionImpl::Take(Lane& lane, Submission& submission) {
   Completion& completion = submission.completion;
   switch (submission.kind) {
     case Submission::Kind::kWrite:
-      return session.StartPut(rail, work, std::move(completion));
     case Submission::Kind::kGet:
-      return session.StartGet(rail, work, std::move(completion));
+      return session.TakeOneSided(submission.kind, rail, work, std::move(completion));
     case Submission::Kind::kSend:
       return session.StartSend(submission.tag, work, submission.hedge, std::move(completion));
     case Submission::Kind::kReceive:
@@ -298,7 +305,7 @@ void SessionImpl::FinishSmall(Rail& rail, Operation* operation) {
 
 // FinishOperation for what is done, of which there is much: its place is this lane's, and the completion runs where it
 // lies. The operation serves again only when that has returned.
-void SessionImpl::FinishHere(Rail& rail, PlaceCounter& places, Operation* operation) {
+ABSL_ATTRIBUTE_HOT void SessionImpl::FinishHere(Rail& rail, PlaceCounter& places, Operation* operation) {
   Lane& lane = rail.lane();
   operation->region->Unreference(lane.shard());
   RailCounters::Add(rail.counters().operations_completed, 1);

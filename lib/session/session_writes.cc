@@ -4,76 +4,19 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/base/attributes.h"
-#include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
 #include "lib/session/session_impl.h"
 
 namespace mcp::internal {
 namespace {
 
-// A rail that has nothing else to do shares a transfer from here on, since then its latency counts.
-constexpr uint64_t kStripeIdleBytesMin = uint64_t{512} << 10;
 // Gets that have ended at the peer, cancelled or with their last byte, before this side could let go of its answer.
 constexpr uint64_t kLateAnswersMax = 16384;
 
-void SetTarget(Operation* operation, const SessionImpl::Remote& remote) {
-  operation->words[0] = remote.key;
-  operation->words[1] = remote.offset;
-  StoreWindow(remote.window, operation->words + kFrameWindowWord);
-}
-
 }  // namespace
-
-// Whatever else is under way: the common case.
-inline bool SessionImpl::IsOneTile(uint64_t length) const {
-  return length <= kTileBytesMax && (rail_count_ == 1 || length < kStripeIdleBytesMin);
-}
-
-// Part of each of its callers: the way from the door to the device is short, and calls would be a good part of it.
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline void SessionImpl::StartOneSided(Rail& rail, Way way, const Work& work,
-                                                                    Completion&& completion) {
-  Operation* operation = NewOperation(rail, FrameType::kTile, work, std::move(completion));
-  operation->way = way;
-  SetTarget(operation, work.remote);
-  if (ABSL_PREDICT_TRUE(IsOneTile(work.local.length))) return rail.EnqueueOneSidedOnLane(operation);
-  StartWrite(rail, operation);
-}
-
-absl::StatusOr<OperationId> SessionImpl::Put(Work& work, Completion&& completion, const OperationOptions& options) {
-  return OneSided(Submission::Kind::kWrite, work, std::move(completion), options);
-}
-
-absl::StatusOr<OperationId> SessionImpl::Get(Work& work, Completion&& completion, const OperationOptions& options) {
-  return OneSided(Submission::Kind::kGet, work, std::move(completion), options);
-}
-
-absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Work& work, Completion&& completion,
-                                                  const OperationOptions& options) {
-  if (ABSL_PREDICT_FALSE(!admits())) return WhyNotAdmitted();
-  bool own = false;
-  Rail* rail = ChooseRail(&work.id, &own);
-  if (rail == nullptr) return TooMuchInFlight();
-  work.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
-  if (!own) {
-    Submission submission = MakeSubmission(kind, *rail, work, std::move(completion));
-    return Submit(submission);
-  }
-  const bool put = kind == Submission::Kind::kWrite;
-  work.local.region->Reference(rail->lane().shard());
-  if (LeftToDevices(work.local.length)) {
-    StartOneSided(*rail, put ? Way::kPlaced : Way::kFetched, work, std::move(completion));
-  } else if (put) {
-    StartPut(*rail, work, std::move(completion));
-  } else {
-    StartGet(*rail, work, std::move(completion));
-  }
-  return work.id;
-}
 
 void SessionImpl::StartPut(Rail& rail, const Work& work, Completion&& completion) {
   const uint64_t length = work.local.length;
-  if (LeftToDevices(length)) return StartOneSided(rail, Way::kPlaced, work, std::move(completion));
   const bool small = length <= eager_bytes_max_;
   Operation* operation = NewOperation(rail, small ? FrameType::kPut : FrameType::kTile, work, std::move(completion));
   if (small) {
@@ -81,7 +24,7 @@ void SessionImpl::StartPut(Rail& rail, const Work& work, Completion&& completion
     operation->words[1] = work.remote.offset;
     return rail.EnqueueOnLane(operation);
   }
-  SetTarget(operation, work.remote);
+  operation->SetTarget(work.remote.key, work.remote.offset, work.remote.window);
   StartWrite(rail, operation);
 }
 
@@ -116,7 +59,7 @@ SessionImpl::Part SessionImpl::MakeTransfer(Lane& lane, Operation* operation) {
   const Part whole{transfer,
                    operation->payload,
                    operation->payload_bytes,
-                   {operation->words[0], operation->words[1], LoadWindow(operation->words + kFrameWindowWord)},
+                   {operation->words[0], operation->words[1], RemoteWindow::Load(operation->words + kFrameWindowWord)},
                    operation->deadline_ns,
                    operation->way};
   lane.operations().Return(operation);
@@ -168,7 +111,7 @@ void SessionImpl::EnqueuePart(Rail& rail, const Part& part) {
   }
   Operation* operation = rail.NewFrame(FrameType::kTile);
   operation->way = part.way;
-  SetTarget(operation, part.remote);
+  operation->SetTarget(part.remote.key, part.remote.offset, part.remote.window);
   operation->payload = part.local;
   operation->payload_bytes = part.length;
   operation->transfer = part.transfer;
@@ -227,7 +170,6 @@ void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
 
 void SessionImpl::StartGet(Rail& rail, const Work& work, Completion&& completion) {
   const Local& local = work.local;
-  if (LeftToDevices(local.length)) return StartOneSided(rail, Way::kFetched, work, std::move(completion));
   Lane& lane = rail.lane();
   Landing* landing = lane.landings().Get();
   // Before the key is there for other lanes to resolve: what these read of a landing.
@@ -253,7 +195,7 @@ void SessionImpl::StartGet(Rail& rail, const Work& work, Completion&& completion
   request->words[0] = work.remote.key;
   request->words[1] = work.remote.offset;
   request->words[2] = landing->key;
-  StoreWindow(*window, request->words + kFrameWindowWord);
+  window->Store(request->words + kFrameWindowWord);
   request->payload_bytes = local.length;
   rail.EnqueueOnLane(request);
   if (landing->deadline_ns != 0) rail.WatchDeadlines(landing->deadline_ns);
@@ -278,7 +220,7 @@ void SessionImpl::OnGet(Rail& rail, const Frame& frame) {
   regions.Pin(resolved.slot);
   const bool small = frame.payload_bytes <= eager_bytes_max_;
   Operation* answer = rail.NewFrame(small ? FrameType::kPut : FrameType::kTile);
-  SetTarget(answer, {frame.get.landing, 0, LoadWindow(frame.get.window)});
+  answer->SetTarget(frame.get.landing, 0, RemoteWindow::Load(frame.get.window));
   answer->payload = resolved.address;
   answer->payload_bytes = frame.payload_bytes;
   answer->source_slot = resolved.slot;

@@ -262,7 +262,7 @@ TEST_F(VerbsWindows, ARegionByItselfLetsNobodyIn) {
   EXPECT_EQ(far_grant_->window().address, 0u);
   PeerWindows::Opened guessed;
   guessed.window.address = reinterpret_cast<uint64_t>(far_.data());
-  guessed.window.rkeys[0] = VerbsMemory::LocalKey(*far_grant_, 0);  // the fake's keys are one
+  guessed.window.set_rkey(0, VerbsMemory::LocalKey(*far_grant_, 0));  // the fake's keys are one
   EXPECT_FALSE(Lands(Place(guessed, 0, 8)));
 }
 
@@ -321,7 +321,7 @@ TEST_F(VerbsWindows, NoKeyIsGivenTwice) {
   std::set<uint32_t> keys;
   for (int i = 0; i < 2000; ++i) {
     const PeerWindows::Opened opened = Open();
-    EXPECT_TRUE(keys.insert(opened.window.rkeys[0]).second) << i;
+    EXPECT_TRUE(keys.insert(opened.window.rkey(0)).second) << i;
     ASSERT_TRUE(Close(opened.name));
   }
   const FakeFabric::Counters counters = fabric_->counters();

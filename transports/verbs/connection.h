@@ -114,6 +114,7 @@ struct VerbsConnection {
   uint32_t unsignaled_staged = 0;
   bool holds_unseen = false;  // one of them holds a region
   uint32_t inline_bytes_max = 0;
+  uint64_t plain_bytes_max = 0;  // one-sided work that is one request
 
   // Receiving.
   uint32_t owed = 0;         // credit to be given back to the peer

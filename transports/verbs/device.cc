@@ -111,6 +111,7 @@ absl::Status VerbsTransport::MakeQueuePair(VerbsConnection& connection) {
   connection.report.event.store(-1);
   MCP_ASSIGN_OR_RETURN(connection.qp, queues->CreateQueuePair(&connection.report));
   connection.inline_bytes_max = queues->inline_bytes_max();
+  connection.plain_bytes_max = std::min<uint64_t>(connection.device->port_attributes.max_msg_sz, info_.write_bytes_max);
   by_qp_[connection.device->index][connection.qp->qp_num] = &connection;
   return absl::OkStatus();
 }

@@ -145,6 +145,8 @@ class VerbsTransport final : public Transport, private PeerWindows {
   ibv_send_wr& NextInChain(VerbsConnection& connection);
   void FinishSend(VerbsConnection& connection, ibv_send_wr* work, MessageType type, bool signaled);
   void Ring(VerbsConnection& connection);
+  void Doorbell(VerbsConnection& connection);
+  void OnPostRefused(VerbsConnection& connection, uint32_t lost, int error);
   bool PostOwn(VerbsConnection& connection, MessageType type, absl::Span<const std::byte> bytes);
   bool PostMarker(VerbsConnection& connection);
   bool PostEmptyWrite(VerbsConnection& connection);
@@ -176,6 +178,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
   void PollSends(LaneQueues& queues);
   void TakeReceive(LaneQueues& queues, const ibv_wc& completion);
   void TakeSend(LaneQueues& queues, const ibv_wc& completion);
+  void OnSendFailed(LaneQueues& queues, VerbsConnection& connection, const ibv_wc& completion);
   void DeliverSent();
   void DeliverQueued();
   void LookAroundIfDue();

@@ -55,7 +55,9 @@ RemoteWindow DeviceRegions::Window(const std::byte* address) const {
   RemoteWindow window;
   if (!shared) return window;
   window.address = reinterpret_cast<uint64_t>(address);
-  for (size_t i = 0; i < regions.size(); ++i) window.rkeys[i] = regions[i] == nullptr ? 0 : regions[i]->rkey;
+  for (size_t i = 0; i < regions.size(); ++i) {
+    if (regions[i] != nullptr) window.set_rkey(i, regions[i]->rkey);
+  }
   return window;
 }
 

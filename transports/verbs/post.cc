@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/assert.h"
@@ -40,7 +41,7 @@ inline void SetPiece(const VerbsConnection& connection, const WorkRequest& work,
                      uint64_t length, uint32_t lkey, ibv_send_wr* wr) {
   wr->opcode = opcode;
   wr->wr.rdma.remote_addr = work.window.address + work.offset + offset;
-  wr->wr.rdma.rkey = work.window.rkeys[connection.remote_device];
+  wr->wr.rdma.rkey = work.window.rkey(connection.remote_device);
   wr->num_sge = 1;
   wr->sg_list[0] = {reinterpret_cast<uint64_t>(work.payload + offset), static_cast<uint32_t>(length), lkey};
 }
@@ -58,7 +59,23 @@ inline ibv_send_wr& VerbsTransport::NextInChain(VerbsConnection& connection) {
   return wr;
 }
 
-size_t VerbsTransport::Post(absl::Span<const WorkRequest> batch) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void VerbsTransport::Doorbell(VerbsConnection& connection) {
+  const size_t count = std::exchange(chain_length_, 0);
+  chain_owner_ = nullptr;
+  if (count == 0) return;
+  if (chain_waits_) AskForCompletion(connection, &chain_[count - 1]);
+  ibv_send_wr* const behind = std::exchange(chain_[count - 1].next, nullptr);
+  ibv_send_wr* refused = nullptr;
+  const int error = ibv_post_send(connection.qp, chain_.data(), &refused);
+  chain_[count - 1].next = behind;
+  if (ABSL_PREDICT_TRUE(error == 0)) return;
+  const size_t accepted = refused == nullptr ? 0 : static_cast<size_t>(refused - chain_.data());
+  OnPostRefused(connection, static_cast<uint32_t>(count - accepted), error);
+}
+
+void VerbsTransport::Ring(VerbsConnection& connection) { Doorbell(connection); }
+
+ABSL_ATTRIBUTE_HOT size_t VerbsTransport::Post(absl::Span<const WorkRequest> batch) {
   size_t taken = 0;
   for (; taken < batch.size(); ++taken) {
     const WorkRequest& work = batch[taken];
@@ -80,12 +97,12 @@ size_t VerbsTransport::Post(absl::Span<const WorkRequest> batch) {
     }
     if (!Append(*connection, work)) break;
   }
-  if (chain_owner_ != nullptr) Ring(*chain_owner_);
+  if (chain_owner_ != nullptr) Doorbell(*chain_owner_);
   return taken;
 }
 
 // False: no room, of one kind or another; nothing was taken.
-bool VerbsTransport::Append(VerbsConnection& connection, const WorkRequest& work) {
+ABSL_ATTRIBUTE_NOINLINE bool VerbsTransport::Append(VerbsConnection& connection, const WorkRequest& work) {
   if (work.kind >= WorkRequest::Kind::kPlace) return AppendOneSided(connection, work);
   if (connection.credit == 0) return false;
   if (work.kind == WorkRequest::Kind::kWrite) return AppendWrite(connection, work);
@@ -125,7 +142,7 @@ bool VerbsTransport::AppendWrite(VerbsConnection& connection, const WorkRequest&
 // One-sided work in one piece, from memory whose registration came along: what most of it is. Takes those at the head
 // of `works` that are it, go by this connection and have room; as many as that are.
 inline size_t VerbsTransport::AppendPlain(VerbsConnection& connection, absl::Span<const WorkRequest> works) {
-  const uint64_t bytes_max = std::min<uint64_t>(connection.device->port_attributes.max_msg_sz, info_.write_bytes_max);
+  const uint64_t bytes_max = connection.plain_bytes_max;
   const size_t device = connection.device->index;
   const uint64_t first_id = SendWorkId(connection, 0);
   const uint32_t room = connection.sends.room();
@@ -290,18 +307,8 @@ void VerbsTransport::AskForCompletion(VerbsConnection& connection, ibv_send_wr* 
   chain_waits_ = false;
 }
 
-void VerbsTransport::Ring(VerbsConnection& connection) {
-  const size_t count = std::exchange(chain_length_, 0);
-  chain_owner_ = nullptr;
-  if (count == 0) return;
-  if (chain_waits_) AskForCompletion(connection, &chain_[count - 1]);
-  ibv_send_wr* const behind = std::exchange(chain_[count - 1].next, nullptr);
-  ibv_send_wr* refused = nullptr;
-  const int error = ibv_post_send(connection.qp, chain_.data(), &refused);
-  chain_[count - 1].next = behind;
-  if (ABSL_PREDICT_TRUE(error == 0)) return;
-  const size_t accepted = refused == nullptr ? 0 : static_cast<size_t>(refused - chain_.data());
-  const auto lost = static_cast<uint32_t>(count - accepted);
+// The last `lost` that were posted are not with the device.
+ABSL_ATTRIBUTE_NOINLINE void VerbsTransport::OnPostRefused(VerbsConnection& connection, uint32_t lost, int error) {
   connection.sends.TakeBack(lost);
   for (uint32_t i = 0; i < lost; ++i) {
     PostedWork& work = connection.sends.At(connection.sends.posted() + i);

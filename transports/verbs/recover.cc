@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/base/attributes.h"
+#include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/units.h"
 #include "transports/verbs/device.h"
@@ -64,7 +66,7 @@ void VerbsTransport::FailQueuePair(VerbsConnection& connection) {
   if (connection.cm_id != nullptr) calls().Disconnect(connection.cm_id);
 }
 
-void VerbsTransport::TakeSend(LaneQueues& queues, const ibv_wc& completion) {
+ABSL_ATTRIBUTE_HOT void VerbsTransport::TakeSend(LaneQueues& queues, const ibv_wc& completion) {
   const auto index = static_cast<ConnectionId>(completion.wr_id >> 32 & 0xffff);
   const auto generation = static_cast<uint16_t>(completion.wr_id >> 48);
   if (index >= connections_.size()) return;
@@ -85,9 +87,13 @@ void VerbsTransport::TakeSend(LaneQueues& queues, const ibv_wc& completion) {
   } else if (done != nullptr) {
     sent_.push_back({Event::Kind::kDone, connection.id, connection.context, done->work_id});
   }
-  if (succeeded) return;
-  // What came before a request that failed was done; the request itself was not.
-  connection.sends.CompleteThrough(number, [&](PostedWork& work) {
+  if (ABSL_PREDICT_FALSE(!succeeded)) OnSendFailed(queues, connection, completion);
+}
+
+// What came before a request that failed was done; the request itself was not.
+ABSL_ATTRIBUTE_NOINLINE void VerbsTransport::OnSendFailed(LaneQueues& queues, VerbsConnection& connection,
+                                                          const ibv_wc& completion) {
+  connection.sends.CompleteThrough(static_cast<uint32_t>(completion.wr_id), [&](PostedWork& work) {
     work.one_sided = false;
     Retire(connection, work, false);
   });

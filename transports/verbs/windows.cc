@@ -50,7 +50,7 @@ absl::StatusOr<PeerWindows::Opened> VerbsTransport::Open(std::optional<Connectio
     window.range = range;
     if (BindFor(*connection, window, opened.name)) {
       opened.window.address = reinterpret_cast<uint64_t>(range.data());
-      opened.window.rkeys[0] = window.window->rkey;
+      opened.window.set_rkey(0, window.window->rkey);
     }
   }
   if (opened.window.address == 0) {
