@@ -34,7 +34,7 @@ absl::StatusOr<RegionImpl::Exported> RegionImpl::Export(uint32_t access) {
     MCP_ASSIGN_OR_RETURN(grant, devices_->Export(registered_->Part({base_, size_}), access));
     exported.window = grant->window();
   }
-  MCP_ASSIGN_OR_RETURN(exported.key, table_.Insert(base_, size_, access, nullptr));
+  MCP_ASSIGN_OR_RETURN(exported.key, table_.InsertExport(base_, size_, access, registered_.get()));
   const std::lock_guard<std::mutex> lock(keys_mutex_);
   keys_.push_back(exported.key);
   if (grant != nullptr) exports_.push_back(std::move(grant));

@@ -18,6 +18,8 @@ namespace mcp::internal {
 namespace {
 
 constexpr uint64_t kNeverSettled = ~uint64_t{0};
+// Beside a slot's rights.
+constexpr uint32_t kIsLanding = 1u << 31;
 // A slot serves no more: another Insert takes up to two uses, or four where the first makes key 0.
 constexpr uint64_t kUseWornOut = kRegionUseMax - 4;
 
@@ -38,9 +40,9 @@ struct alignas(64) RegionTable::Slot {
   std::atomic<uint64_t> key{0};
   std::atomic<std::byte*> base{nullptr};
   std::atomic<uint64_t> length{0};
-  std::atomic<void*> owner{nullptr};
-  std::atomic<uint64_t> use{0};            // counts Inserts of this slot
-  std::atomic<uint64_t> retired_epoch{0};  // the invalidation that took the key back; kNeverSettled while it lives
+  std::atomic<const void*> subject{nullptr};  // the owner of a landing, the registration of an exported region
+  std::atomic<uint64_t> use{0};               // counts Inserts of this slot
+  std::atomic<uint64_t> retired_epoch{0};     // the invalidation that took the key back; kNeverSettled while it lives
   std::atomic<uint32_t> pins{0};
   std::atomic<uint32_t> access{0};
   std::atomic<uint32_t> next{0};  // in its stack: slot + 1, or 0
@@ -54,7 +56,8 @@ RegionTable::RegionTable(uint32_t slots_max, Random random)
 
 RegionTable::~RegionTable() = default;
 
-absl::StatusOr<uint64_t> RegionTable::Insert(std::byte* base, uint64_t length, uint32_t access, void* owner) {
+absl::StatusOr<uint64_t> RegionTable::Insert(std::byte* base, uint64_t length, uint32_t access, Kind kind,
+                                             const void* subject) {
   uint32_t index;
   if (!TakeSlot(&index)) {
     return absl::ResourceExhaustedError(
@@ -65,13 +68,13 @@ absl::StatusOr<uint64_t> RegionTable::Insert(std::byte* base, uint64_t length, u
   uint64_t key;
   do {
     // Landings have the even uses, so that a key says what it was when that is gone.
-    use += (use & 1) == (owner != nullptr ? 1 : 0) ? 1 : 2;
+    use += (use & 1) == (kind == Kind::kLanding ? 1 : 0) ? 1 : 2;
     key = cipher_.Key(index, use);
   } while (ABSL_PREDICT_FALSE(key == 0));
   slot.base.store(base, std::memory_order_relaxed);
   slot.length.store(length, std::memory_order_relaxed);
-  slot.access.store(access, std::memory_order_relaxed);
-  slot.owner.store(owner, std::memory_order_relaxed);
+  slot.access.store(kind == Kind::kLanding ? access | kIsLanding : access, std::memory_order_relaxed);
+  slot.subject.store(subject, std::memory_order_relaxed);
   slot.retired_epoch.store(kNeverSettled, std::memory_order_relaxed);
   slot.use.store(use, std::memory_order_release);
   slot.key.store(key, std::memory_order_release);
@@ -107,12 +110,18 @@ Resolved RegionTable::Resolve(uint64_t key, uint64_t offset, uint64_t length, ui
   }
   const uint64_t available = slot->length.load(std::memory_order_relaxed);
   const bool inside = offset <= available && length <= available - offset;
-  const bool allowed = (slot->access.load(std::memory_order_relaxed) & access) == access;
+  const uint32_t rights = slot->access.load(std::memory_order_relaxed);
+  const bool allowed = (rights & access) == access;
   if (ABSL_PREDICT_FALSE(!inside || !allowed)) return resolved;
   resolved.outcome = Resolved::Outcome::kOk;
   resolved.slot = RegionKeySlot(key);
   resolved.address = slot->base.load(std::memory_order_relaxed) + offset;
-  resolved.owner = slot->owner.load(std::memory_order_relaxed);
+  const void* const subject = slot->subject.load(std::memory_order_relaxed);
+  if ((rights & kIsLanding) != 0) {
+    resolved.owner = const_cast<void*>(subject);
+  } else {
+    resolved.registered = static_cast<const DeviceMemory::Grant*>(subject);
+  }
   return resolved;
 }
 

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "lib/base/random.h"
 #include "lib/memory/region_key.h"
+#include "lib/memory/remote_window.h"
 
 namespace mcp::internal {
 
@@ -40,6 +41,8 @@ struct Resolved {
   uint32_t slot = 0;
   std::byte* address = nullptr;
   void* owner = nullptr;  // as given to Insert; null for exported regions
+  // Of an exported region, as given to InsertExport.
+  const DeviceMemory::Grant* registered = nullptr;
 };
 
 class RegionTable {
@@ -54,7 +57,15 @@ class RegionTable {
 
   // kResourceExhausted when every slot is taken or has not settled. Never 0. `owner` marks a landing and is handed back
   // by Resolve.
-  absl::StatusOr<uint64_t> Insert(std::byte* base, uint64_t length, uint32_t access, void* owner);
+  absl::StatusOr<uint64_t> Insert(std::byte* base, uint64_t length, uint32_t access, void* owner) {
+    return Insert(base, length, access, owner != nullptr ? Kind::kLanding : Kind::kExport, owner);
+  }
+  // The same for a region that devices know: what sends from it goes by `registered`, which lives until the key has
+  // settled.
+  absl::StatusOr<uint64_t> InsertExport(std::byte* base, uint64_t length, uint32_t access,
+                                        const DeviceMemory::Grant* registered) {
+    return Insert(base, length, access, Kind::kExport, registered);
+  }
 
   // Takes the key back. False if it is not a live key (then nothing changes). The slot is reused once it has settled.
   bool Invalidate(uint64_t key);
@@ -91,6 +102,7 @@ class RegionTable {
   uint32_t slots_used() const { return slots_used_.load(std::memory_order_relaxed); }
 
  private:
+  enum class Kind : uint8_t { kExport, kLanding };
   struct Slot;
   // A stack of slots. The head carries a count, so that a slot that went and came back is not taken for unchanged.
   struct SlotStack {
@@ -105,6 +117,7 @@ class RegionTable {
   bool IsSettled(const Slot& slot) const;
   uint64_t AdvanceSettledThrough() const;
 
+  absl::StatusOr<uint64_t> Insert(std::byte* base, uint64_t length, uint32_t access, Kind kind, const void* subject);
   bool TakeSlot(uint32_t* slot);
   void SweepRetired();
   void Push(SlotStack* stack, uint32_t slot);

@@ -47,6 +47,22 @@ TEST_F(RegionTableTest, ResolvesInsideItsRange) {
   EXPECT_EQ(table_.slots_used(), 1u);
 }
 
+TEST_F(RegionTableTest, TellsRegistrationsFromOwners) {
+  class Nothing : public DeviceMemory::Grant {
+    RemoteWindow window() const override { return {}; }
+    DeviceRange Part(absl::Span<std::byte> range) const override { return range; }
+  } registered;
+  const auto key = table_.InsertExport(bytes_, sizeof(bytes_), kReadWrite, &registered);
+  ASSERT_TRUE(key.ok()) << key.status();
+  const Resolved exported = table_.Resolve(*key, 0, 1, kAccessRemoteRead);
+  EXPECT_EQ(exported.registered, &registered);
+  EXPECT_EQ(exported.owner, nullptr);
+  int owner;
+  const Resolved landing = table_.Resolve(InsertOrDie(kReadWrite, &owner), 0, 1, kAccessRemoteWrite);
+  EXPECT_EQ(landing.registered, nullptr);
+  EXPECT_EQ(landing.owner, &owner);
+}
+
 TEST_F(RegionTableTest, RefusesOutsideItsRange) {
   const uint64_t key = InsertOrDie();
   const std::pair<uint64_t, uint64_t> outside[] = {{4096, 5},  {4101, 0},  {0, 4101},      {kHuge, 0},

@@ -59,6 +59,8 @@ struct alignas(64) Operation {
   Operation* packed = nullptr;   // the first of them; the others by `next`
   Transfer* transfer = nullptr;  // the larger operation that this is a part of
   Hedge* hedge = nullptr;        // the message that this is a copy of, whose bytes these are
+  // What the payload's memory is to devices; null where it is no region of this side.
+  const DeviceMemory::Grant* registered = nullptr;
   uint64_t payload_checksum = 0;
   uint32_t source_slot = kNoSlot;  // pinned in the region table: a Get that this side answers
   uint32_t sequence = 0;           // of the frame
@@ -86,6 +88,7 @@ struct alignas(64) Operation {
     transfer = nullptr;
     hedge = nullptr;
     region = nullptr;
+    registered = nullptr;
     source_slot = kNoSlot;
     id = 0;
     deadline_ns = 0;
@@ -122,6 +125,7 @@ struct Transfer {
   std::atomic<int> failed{0};  // an absl::StatusCode
   uint64_t length = 0;
   RegionImpl* region = nullptr;
+  const DeviceMemory::Grant* registered = nullptr;
   uint32_t source_slot = Operation::kNoSlot;
   OperationId id = 0;
   Completion completion;
@@ -136,12 +140,6 @@ struct Transfer {
     failed.compare_exchange_strong(none, static_cast<int>(code), std::memory_order_acq_rel);
   }
 };
-
-// What the payload's memory is to devices; null where it is no region of this side.
-inline const DeviceMemory::Grant* RegistrationOf(const Operation& operation) {
-  const RegionImpl* region = operation.transfer != nullptr ? operation.transfer->region : operation.region;
-  return region == nullptr ? nullptr : region->registration();
-}
 
 // First in, first out, intrusive.
 class OperationList {

@@ -350,7 +350,7 @@ inline void Rail::BuildOneSided(const Operation& operation, uint32_t number, Wor
   request->offset = operation.words[1];
   request->window = RemoteWindow::Load(operation.words + kFrameWindowWord);
   request->work_id = number;
-  request->registered = RegistrationOf(operation);
+  request->registered = operation.registered;
 }
 
 // a comes before b, in sequence arithmetic.

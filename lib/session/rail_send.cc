@@ -83,6 +83,7 @@ void Rail::CutTile() {
   tile->payload = run->payload;
   tile->payload_bytes = kTileBytesMax;
   tile->transfer = run->transfer;
+  tile->registered = run->registered;
   run->words[1] += kTileBytesMax;
   run->payload += kTileBytesMax;
   run->payload_bytes -= kTileBytesMax;
@@ -122,7 +123,7 @@ void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
   if (request.kind == WorkRequest::Kind::kWrite) {
     request.window = RemoteWindow::Load(operation->words + kFrameWindowWord);
   }
-  request.registered = RegistrationOf(*operation);
+  request.registered = operation->registered;
 }
 
 // Posts up to a batch from the head of the pending list. False when the transport refused some of it.

@@ -196,6 +196,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
     operation->payload = work.local.data;
     operation->payload_bytes = work.local.length;
     operation->region = work.local.region;
+    operation->registered = work.local.region->registration();
     operation->id = work.id;
     operation->deadline_ns = work.deadline_ns;
     // The one that is there has been moved out: nothing of it needs to be destroyed.

@@ -51,6 +51,7 @@ SessionImpl::Part SessionImpl::MakeTransfer(Lane& lane, Operation* operation) {
   transfer->failed.store(0, std::memory_order_relaxed);
   transfer->length = operation->payload_bytes;
   transfer->region = operation->region;
+  transfer->registered = operation->registered;
   transfer->source_slot = operation->source_slot;
   transfer->id = operation->id;
   transfer->completion = std::move(operation->completion);
@@ -115,6 +116,7 @@ void SessionImpl::EnqueuePart(Rail& rail, const Part& part) {
   operation->payload = part.local;
   operation->payload_bytes = part.length;
   operation->transfer = part.transfer;
+  operation->registered = part.transfer->registered;
   operation->deadline_ns = part.deadline_ns;
   rail.EnqueueOnLane(operation);
 }
@@ -224,6 +226,7 @@ void SessionImpl::OnGet(Rail& rail, const Frame& frame) {
   answer->payload = resolved.address;
   answer->payload_bytes = frame.payload_bytes;
   answer->source_slot = resolved.slot;
+  answer->registered = resolved.registered;
   if (small) return rail.EnqueueOnLane(answer);
   StartWrite(rail, answer);
 }

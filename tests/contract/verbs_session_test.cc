@@ -1,5 +1,8 @@
 // Sessions over devices that fail: a request that ends in an error in the middle of transfers, one of two devices that
 // goes. What a path may be blamed for is mended and nobody notices; what is no path's fault ends the session.
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <string>
 #include <vector>
@@ -9,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "tests/contract/session_fixture.h"
 #include "tests/support/fake_verbs.h"
+#include "tests/support/pattern.h"
 #include "transports/verbs/faults.h"
 
 namespace mcp::internal {
@@ -129,6 +133,34 @@ TEST_P(VerbsSession, WhatAPortRefusesThatIsDownIsMended) {
   ExpectTransferred();
   EXPECT_EQ(world().fabric()->counters().failures, 1u);
   EXPECT_TRUE(client().status().ok()) << client().status();
+}
+
+// A file in memory stands for the dma-buf. The fake device knows it, and refuses to take it for plain memory.
+TEST_P(VerbsSession, MemoryOfADmabufIsGotByItsOwnRegistration) {
+  const int fd = memfd_create("mcp-dmabuf", MFD_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  ASSERT_EQ(ftruncate(fd, kLarge), 0);
+  void* const mapped = mmap(nullptr, kLarge, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  const absl::Span<std::byte> bytes(static_cast<std::byte*>(mapped), kLarge);
+  FillPattern(bytes, 1);
+  auto region = server_engine()->Register(mapped, kLarge, {.dmabuf_fd = fd});
+  ASSERT_TRUE(region.ok()) << region.status();
+  const auto remote = region->Export(RemoteAccess::kRead);
+  ASSERT_TRUE(remote.ok()) << remote.status();
+  uint64_t offset = 0;
+  for (const uint64_t size : {uint64_t{64}, uint64_t{4096}, uint64_t{64} << 10, uint64_t{1} << 20, kLarge / 2}) {
+    const auto got = ops().Get(client(), near_->Part(0, size), *remote, offset);
+    ASSERT_TRUE(FinishAll());
+    EXPECT_TRUE(ops().status(got).ok()) << size << " bytes: " << ops().status(got);
+    EXPECT_EQ(PatternMismatch(near_->Bytes(0, size), 1, offset), "") << size << " bytes";
+    offset += size;
+  }
+  EXPECT_TRUE(client().status().ok()) << client().status();
+  ends_ = EngineWorld::Ends();  // the last answer may wait for its acknowledgement, and the region for that
+  *region = Region();
+  munmap(mapped, kLarge);
+  close(fd);
 }
 
 // Hosts of two devices, of which a session takes both.

@@ -145,8 +145,15 @@ class FakeCalls final : public VerbsCalls {
     return domain;
   }
   void FreeDomain(ibv_pd* domain) override { delete domain; }
+  // Memory that is known to be of a dma-buf is a device's: it has no pages that could be pinned.
   absl::StatusOr<ibv_mr*> RegisterMemory(ibv_pd* domain, void* address, size_t length, unsigned access) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    for (const auto& [key, region] : fabric_->regions) {
+      if (region->dmabuf && region->Overlaps(address, length)) return ErrnoStatus(EFAULT, "fake: register memory");
+    }
+    return &AddRegion(domain, address, length, access)->mr;
+  }
+  FakeRegion* AddRegion(ibv_pd* domain, void* address, size_t length, unsigned access) {
     auto* region = new FakeRegion();
     region->mr.context = domain->context;
     region->mr.pd = domain;
@@ -155,19 +162,19 @@ class FakeCalls final : public VerbsCalls {
     region->mr.lkey = region->mr.rkey = fabric_->next_number++;
     region->access = access;
     fabric_->regions[region->mr.lkey] = region;
-    return &region->mr;
+    return region;
   }
   absl::StatusOr<ibv_mr*> RegisterDmabuf(ibv_pd* domain, int fd, uint64_t offset, void* address, size_t length,
                                          unsigned access) override {
     struct stat file;
     if (fstat(fd, &file) != 0) return ErrnoStatus(errno, "fake: register a dma-buf");
     if (offset + length > static_cast<uint64_t>(file.st_size)) return ErrnoStatus(EINVAL, "fake: register a dma-buf");
-    {
-      const std::lock_guard<std::mutex> lock(fabric_->mutex);
-      if (!fabric_->dmabufs) return absl::FailedPreconditionError("fake: no dma-bufs");
-      fabric_->counts.dmabufs_registered.push_back(offset);
-    }
-    return RegisterMemory(domain, address, length, access);
+    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    if (!fabric_->dmabufs) return absl::FailedPreconditionError("fake: no dma-bufs");
+    fabric_->counts.dmabufs_registered.push_back(offset);
+    FakeRegion* const region = AddRegion(domain, address, length, access);
+    region->dmabuf = true;
+    return &region->mr;
   }
   void DeregisterMemory(ibv_mr* mr) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);

@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <vector>
@@ -94,6 +95,13 @@ struct FakeQueuePair {
 struct FakeRegion {
   ibv_mr mr = {};
   unsigned access = 0;
+  bool dmabuf = false;
+
+  bool Overlaps(const void* address, size_t length) const {
+    const auto* const mine = static_cast<const std::byte*>(mr.addr);
+    const auto* const other = static_cast<const std::byte*>(address);
+    return other < mine + mr.length && mine < other + length;
+  }
 };
 
 // Of type 1. Unbound: it has no region.
