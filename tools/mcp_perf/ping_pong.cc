@@ -19,7 +19,8 @@ constexpr uint32_t kLookEvery = 64;
 // waits for that too, and a spinner that never yields would keep it away for whole time slices. An idle CPU comes back
 // from a yield at once.
 constexpr uint32_t kTurnsAlone = 128;
-// What a device puts here is in memory without another turn of the engine: so many looks at it, for each turn.
+// What a device puts here by itself is in memory without another turn of the engine: so many looks at it, for each
+// turn.
 constexpr int kLooksPerTurn = 512;
 constexpr int64_t kStallNs = int64_t{60} * 1'000'000'000;
 constexpr std::chrono::microseconds kWait{1000};
@@ -32,7 +33,8 @@ PingPong::PingPong(DataPath* path, const RemoteRegion& peer, ControlChannel* con
       peer_(peer),
       control_(control),
       operation_(path->spec().test.operation),
-      looks_(operation_ == Operation::kPut && path->transport() == "verbs" ? kLooksPerTurn : 1),
+      looks_(operation_ == Operation::kPut && path->transport() == "verbs" && !path->spec().checksum ? kLooksPerTurn
+                                                                                                     : 1),
       spin_(CpuCount() > 1) {}
 
 PingPong::~PingPong() {
