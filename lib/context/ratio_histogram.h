@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "lib/context/lanes.h"
 #include "lib/context/select.h"
 
 namespace mcp::internal {
@@ -18,8 +19,15 @@ class RatioHistogram {
 
   void Add(float log2_ratio) {
     const float position = Between(0.0f, (log2_ratio - kLowest) * kPerOctave, static_cast<float>(kBuckets - 1));
+    AddTo(static_cast<int>(position));
+  }
+  // The buckets of ratios that lie within the histogram, and what counts there.
+  static Int4 BucketsOf(Float4 log2_ratios) {
+    return __builtin_convertvector((log2_ratios - kLowest) * kPerOctave, Int4);
+  }
+  void AddTo(int bucket) {
     ++total_;
-    if (++counts_[static_cast<int>(position)] >= kFull) Halve();
+    if (++counts_[bucket] >= kFull) Halve();
   }
 
   uint32_t total() const { return total_; }
