@@ -34,6 +34,8 @@ constexpr float kFailureGain = 1.0f / 16;
 // Variance of log2 of the cost. Retransmissions that begin or end change it, by nobody knows how much.
 constexpr float kDoubtOfLevel = 0.5f;
 constexpr uint32_t kQuantileSamplesMin = 64;
+constexpr uint32_t kRaritySamplesMin = 128;
+constexpr float kRarityBits = 24;  // one of sixteen million
 constexpr double kSamplesToDefer = 32;
 constexpr float kUsualMax = 1.9f;  // log2, less than what counts as tail
 constexpr float kP99Normal = 2.326f;
@@ -78,7 +80,7 @@ Change Estimator::Learn(double size, double observed, uint32_t retransmits, bool
 
   const Change latency_change = latency_.Add(residual);
   SettleTail(ratio - clipped, restless);
-  return Conclude(latency_change, retransmits_.Add(retransmits), restless);
+  return Conclude(latency_change, retransmits_.Add(retransmits), restless, key);
 }
 
 // As Learn, for samples of which nothing is clipped, nothing is tail, and nothing was sent again.
@@ -111,27 +113,60 @@ Change Estimator::LearnBatch(bool restless, Key* const* keys) {
     key.strayed += strayed[i];
   }
   // Of one key: which of them have enough samples would be a branch that chance decides.
-  MoveFactor(samples, &keys[recent_classes_[(oldest + kBatch - 1) % kBatch]]->state);
+  KeyState* const newest = &keys[recent_classes_[(oldest + kBatch - 1) % kBatch]]->state;
+  MoveFactor(samples, newest);
   deferred_ = 0;
   last_tail_ = UsualTail();
   AddTail(0, kBatch);
-  return Conclude(latency_.AddUsual(residuals, oldest), retransmits_.Add(0, kBatch), restless);
+  return Conclude(latency_.AddUsual(residuals, oldest), retransmits_.Add(0, kBatch), restless, newest);
 }
 
-Change Estimator::Conclude(Change latency_change, Change count_change, bool restless) {
+Change Estimator::Conclude(Change latency_change, Change count_change, bool restless, KeyState* key) {
+  if (ABSL_PREDICT_FALSE(latency_change != Change::kNone) && !IsRare(latency_change, key->ratios)) {
+    latency_change = Change::kNone;  // it goes on: the next sample may say so
+  }
   if (restless && (latency_change != Change::kNone || count_change != Change::kNone)) {
     latency_.Restart(LatencyDetector::kWarmUp);
     retransmits_.Restart();
     latency_change = count_change = Change::kNone;
   }
   if (latency_change != Change::kNone) {
-    StartOver(latency_change);
+    StartOver(latency_change, &key->ratios);
   } else if (count_change != Change::kNone) {
     Doubt(kDoubtOfLevel);
     last_shift_ = 1;
   }
   Expect();
   return latency_change != Change::kNone ? latency_change : count_change;
+}
+
+// The samples of the excursion, newest first, as logarithms of their ratios to what is predicted now; those that are
+// kept.
+uint32_t Estimator::Excursion(Change direction, float* log2_ratios) const {
+  const uint32_t count = std::clamp<uint32_t>(latency_.run(direction), 1, kRecent - deferred_);
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t at = (recent_next_ - deferred_ - 1 - i) % kRecent;
+    log2_ratios[i] = Log2Coarse(recent_ns_[at] / static_cast<float>(fit_.At(recent_bytes_[at])));
+  }
+  return count;
+}
+
+// The detector knows a spread; where losses make a long tail, what chance does is far beyond it. So what the class has
+// shown before must make the excursion improbable, too: that so many of its samples are as far out as those that are.
+bool Estimator::IsRare(Change direction, const RatioHistogram& usual) const {
+  if (usual.total() < kRaritySamplesMin) return true;
+  float log2_ratios[kRecent];
+  const uint32_t count = Excursion(direction, log2_ratios);
+  const bool up = direction == Change::kUp;
+  std::sort(log2_ratios, log2_ratios + count);
+  if (up) std::reverse(log2_ratios, log2_ratios + count);
+  float ways = 1;  // in which `far` of `count` samples may be the far ones
+  for (uint32_t far = 1; far <= count; ++far) {
+    ways *= static_cast<float>(count - far + 1) / static_cast<float>(far);
+    const float bits = static_cast<float>(far) * usual.Rarity(log2_ratios[far - 1], up, far) - Log2Coarse(ways);
+    if (bits >= kRarityBits) return true;
+  }
+  return false;
 }
 
 // While little is known, a sample says more than its like; in an excursion, which may be a change or tail, all do.
@@ -205,7 +240,10 @@ void Estimator::AddFailure() { reliability_ -= kFailureGain * reliability_; }
 
 // The detector says how many samples ago the excursion began: their median is the new level. A median, so that an
 // outlier among them does no harm.
-void Estimator::StartOver(Change direction) {
+void Estimator::StartOver(Change direction, RatioHistogram* histogram) {
+  float log2_ratios[kRecent];
+  const uint32_t excursion = Excursion(direction, log2_ratios);
+  for (uint32_t i = 0; i < excursion; ++i) histogram->Remove(log2_ratios[i]);
   const uint32_t count = std::clamp<uint32_t>(latency_.run(direction), 1, kNewStart);
   float ratios[kNewStart] = {};
   for (uint32_t i = 0; i < count; ++i) {

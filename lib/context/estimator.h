@@ -118,7 +118,9 @@ class Estimator {
     recent_ns_[recent] = observed_ns;
   }
   Change Learn(double bytes, double observed_ns, uint32_t retransmits, bool restless, KeyState* key);
-  Change Conclude(Change latency_change, Change count_change, bool restless);
+  Change Conclude(Change latency_change, Change count_change, bool restless, KeyState* key);
+  uint32_t Excursion(Change direction, float* log2_ratios) const;
+  bool IsRare(Change direction, const RatioHistogram& usual) const;
   void Expect();
   float TailWeight() const { return tail_samples_ / (tail_samples_ + kTailSamplesTrusted); }
   void MoveFactor(float samples, KeyState* key);
@@ -126,7 +128,7 @@ class Estimator {
   void SettleTail(float tail, bool restless);
   void AddTail(float tail, uint32_t samples);
   void AddFirst(double bytes, double latency_ns);
-  void StartOver(Change direction);
+  void StartOver(Change direction, RatioHistogram* histogram);
 
   LinearFit fit_;
   float variance_ = kVariancePrior;  // of the clipped ratio

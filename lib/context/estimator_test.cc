@@ -64,6 +64,19 @@ TEST_F(EstimatorTest, WhatAPathThatBecameSlowTakesIsNoTailAndNoSpread) {
   EXPECT_LT(std::sqrt(estimator_.Log2ErrorSquared(kBytes, &key_, {})), 0.35f);
 }
 
+// One in eight takes three times as long, since packets are lost: four of them in a row are chance, forty are not. (To
+// a spread that clips what is far out, four in a row are a change.)
+TEST_F(EstimatorTest, WhatChanceHasDoneBeforeIsNoChange) {
+  SCOPED_TRACE(SeedNote(seed_));
+  const auto lossy = [&](double slow) { return 200'000 * (random_.Unit() < slow ? 3 : 1) * LogNormal(&random_, 0.1); };
+  int alarms = 0;
+  for (int i = 0; i < 100'000; ++i) alarms += Add(lossy(0.125)) == Change::kNone ? 0 : 1;
+  EXPECT_LE(alarms, 1);
+  int samples = 1;
+  while (Add(lossy(1)) == Change::kNone) ASSERT_LT(++samples, 20);
+  EXPECT_GT(samples, 4);
+}
+
 TEST_F(EstimatorTest, AnExcursionThatPassesIsTail) {
   SCOPED_TRACE(SeedNote(seed_));
   Settle(200'000, 1000);
