@@ -4,7 +4,7 @@
 // phase did, or a number of completions has passed), asks the policy anew and writes the table. Time and samples are
 // arguments: the same calls give the same advice, bit for bit, on every machine.
 //
-// Budget: Advise touches two cache lines, Observe about six. Neither allocates, locks, or reads a clock.
+// Budget: Advise touches two cache lines, Observe about seven. Neither allocates, locks, or reads a clock.
 //
 // Thread rule: one thread at a time. Lifetime: policy and trace outlive the advisor.
 #ifndef MCP_LIB_CONTEXT_ADVISOR_H_

@@ -80,7 +80,7 @@ Change CountDetector::AddAny(uint32_t count, uint32_t transfers) {
     return Change::kNone;
   }
   if (up_ > kAlarm) return Change::kUp;
-  return down_ > kAlarm ? Change::kDown : Change::kNone;
+  return down_ > kAlarmDown ? Change::kDown : Change::kNone;
 }
 
 void CountDetector::Restart() {

@@ -99,6 +99,8 @@ class LatencyDetector {
 class CountDetector {
  public:
   static constexpr float kAlarm = 9.0f;
+  // That they became fewer: four transfers in a row without a loss are chance where there are two or three in each.
+  static constexpr float kAlarmDown = 13.0f;
   // That one transfer may weigh: alone it is no alarm. What go-back-N sends again comes in bursts, which a Poisson rate
   // does not know.
   static constexpr uint32_t kCountMax = 4;

@@ -34,7 +34,7 @@ constexpr float kFailureGain = 1.0f / 16;
 // Variance of log2 of the cost. Retransmissions that begin or end change it, by nobody knows how much.
 constexpr float kDoubtOfLevel = 0.5f;
 constexpr uint32_t kQuantileSamplesMin = 64;
-constexpr uint32_t kRaritySamplesMin = 128;
+constexpr uint32_t kRaritySamplesMin = 32;
 constexpr float kRarityBits = 24;  // one of sixteen million
 constexpr double kSamplesToDefer = 32;
 constexpr float kUsualMax = 1.9f;  // log2, less than what counts as tail
