@@ -4,12 +4,13 @@
 // phase did, or a number of completions has passed), asks the policy anew and writes the table. Time and samples are
 // arguments: the same calls give the same advice, bit for bit, on every machine.
 //
-// Budget: Advise touches two cache lines, Observe about six. Neither allocates, locks, or reads a clock.
+// Budget: Advise touches two cache lines, Observe about seven. Neither allocates, locks, or reads a clock.
 //
 // Thread rule: one thread at a time. Lifetime: policy and trace outlive the advisor.
 #ifndef MCP_LIB_CONTEXT_ADVISOR_H_
 #define MCP_LIB_CONTEXT_ADVISOR_H_
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <memory>
@@ -38,8 +39,8 @@ struct AdvisorOptions {
 // Sizes are classed by octave: class c holds (2^(c+7), 2^(c+8)], the first everything below, the last everything above.
 inline constexpr uint32_t kSizeClasses = 24;
 inline uint32_t SizeClassOf(uint64_t bytes) {
-  const int width = bytes == 0 ? 0 : std::bit_width(bytes - 1);
-  return static_cast<uint32_t>(width < 8 ? 0 : width > 31 ? 23 : width - 8);
+  const uint64_t most = bytes - (bytes > 0 ? 1 : 0);
+  return std::min(static_cast<uint32_t>(std::bit_width(most | 255)) - 8, kSizeClasses - 1);
 }
 
 // The largest that is in the class; of the last, the smallest that is in no other.
@@ -101,24 +102,32 @@ class Advisor {
 
  private:
   static constexpr uint8_t kNone = 0xff;
-  static constexpr uint32_t kNoKey = ~uint32_t{0};
   static constexpr uint32_t kRails = 16;
 
   // What Advise reads: the decision for one size class of one peer.
   struct Cell {
-    uint64_t bytes_max = 0;  // that the choice can carry
-    uint32_t epoch = 0;      // of the last decision; 0: none yet
-    uint32_t since_switch = 0;
-    uint16_t until_decision = 0;  // samples
+    uint64_t bytes_max = 0;    // that the choice can carry
+    uint64_t bytes = 0;        // of the sample that made a decision due
+    uint32_t epoch = 0;        // of the last decision; 0: none yet
+    uint32_t samples = 0;      // of all alternatives
+    uint32_t switched_at = 0;  // in samples
+    uint32_t decide_at = 0;
     uint8_t choice = kNone;
     uint8_t probe = kNone;  // to be tried by the next transfer
+    bool in_haste = false;  // the decision that is due next does not wait for deferred samples
   };
 
   struct Peer;
 
   Cell& CellOf(uint32_t peer, uint64_t bytes);
   Advice AdviseSlowly(uint32_t peer, uint64_t bytes, int64_t now_ns);
-  uint32_t MakeKey(Peer& peer, const Sample& sample, uint32_t size_class);
+  KeyState& KeyOf(uint32_t peer_index, uint8_t alternative, uint32_t size_class);
+  Key* MakeKey(uint32_t peer_index, uint8_t alternative, uint32_t size_class);
+  void OnDecisionDue(const Sample& sample, uint32_t size_class, int64_t now_ns);
+  void LearnBatch(const Sample& sample, int64_t now_ns);
+  void CatchUp(uint32_t peer_index);
+  void Learn(const Sample& sample, uint32_t size_class, int64_t now_ns);
+  void CountTail(Peer& peer, const UsualTail& tail);
   void OnChange(Peer& peer, const Sample& sample);
   void Tick(Peer& peer, int64_t now_ns);
   void SettleProbe(Peer& peer, const Sample& sample);
@@ -126,6 +135,7 @@ class Advisor {
   void Ease(Peer& peer, const Sample& sample, double factor, double cost_ns);
   void LookAgain(Peer& peer, const Sample& sample);
   void Predict(const Peer& peer, uint64_t bytes, Prediction* predictions) const;
+  void DecideDue(uint32_t peer_index, Cause cause, int64_t now_ns);
   void Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t now_ns);
   void DecideAll(uint32_t peer_index, uint16_t rails, Cause cause, int64_t now_ns);
   void LiftQuarantines(Peer& peer, int64_t now_ns);

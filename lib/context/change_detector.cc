@@ -14,6 +14,38 @@ Change LatencyDetector::Beyond() {
   return up_ > kAlarm ? Change::kUp : Change::kDown;
 }
 
+// Upwards and downwards side by side: what a sum is not above zero in is masked to zero, and so is its run.
+Change LatencyDetector::AddUsual(const float* residuals, uint32_t oldest) {
+  const float most = kLearned * spread_;
+  float scaled[kBatch];
+  Float4 learned{};
+  Float4 squares{};
+  for (uint32_t i = 0; i < kBatch; i += 4) {
+    const Float4 deviations = Load4(residuals + i) - centre_;
+    Store4(deviations * inverse_spread_, scaled + i);
+    const Float4 teaching = Between(-most, deviations, most);
+    learned += teaching;
+    squares += teaching * teaching;
+  }
+  constexpr Float4 kDirections = {1, -1, 0, 0};
+  Float4 sums = {up_, down_, 0, 0};
+  Int4 runs = {static_cast<int32_t>(run_up_), static_cast<int32_t>(run_down_), 0, 0};
+  for (uint32_t i = 0; i < kBatch; ++i) {
+    sums += scaled[(oldest + i) % kBatch] * kDirections - kSlack;
+    const Int4 above = sums > 0.0f;
+    sums = reinterpret_cast<Float4>(reinterpret_cast<Int4>(sums) & above);
+    runs = (runs + 1) & above;
+  }
+  up_ = sums[0];
+  down_ = sums[1];
+  run_up_ = static_cast<uint32_t>(runs[0]);
+  run_down_ = static_cast<uint32_t>(runs[1]);
+  if (run_up_ + run_down_ < kExcursion) centre_ += gain_ * SumOf(learned);
+  variance_ = Larger(kVarianceMin, variance_ + gain_ * (SumOf(squares) - kBatch * variance_));
+  UpdateSpread();
+  return Larger(up_, down_) <= kAlarm ? Change::kNone : Beyond();
+}
+
 // IEEE 754 defines the square root to the last bit.
 void LatencyDetector::UpdateSpread() {
   until_spread_ = kSpreadEvery;
@@ -34,20 +66,21 @@ void LatencyDetector::Restart(uint32_t warm_up) {
   until_spread_ = 1;
 }
 
-Change CountDetector::AddAny(uint32_t count) {
+Change CountDetector::AddAny(uint32_t count, uint32_t transfers) {
   const auto seen = static_cast<float>(std::min(count, kCountMax));
-  up_ = std::max(0.0f, up_ + seen * kLog4 - 3.0f * rate_);
+  const auto of = static_cast<float>(transfers);
+  up_ = std::max(0.0f, up_ + seen * kLog4 - 3.0f * of * rate_);
   // Nothing falls below the floor.
-  down_ = rate_ <= kRateMin ? 0 : std::max(0.0f, down_ + 0.75f * rate_ - seen * kLog4);
-  const float gain = seen_ < 124 ? kInverse[++seen_ + 4] : 1.0f / 128;
-  rate_ = std::max(kRateMin, rate_ + gain * (seen - rate_));
+  down_ = rate_ <= kRateMin ? 0 : std::max(0.0f, down_ + 0.75f * of * rate_ - seen * kLog4);
+  if (seen_ < kSeenMax) seen_ += transfers;
+  rate_ = std::max(kRateMin, rate_ + kInverse[seen_ + 4] * (seen - of * rate_));
   silent_ = up_ == 0 && rate_ <= kRateMin && seen_ >= kSeenMin;
   if (seen_ < kSeenMin) {
     up_ = down_ = 0;
     return Change::kNone;
   }
   if (up_ > kAlarm) return Change::kUp;
-  return down_ > kAlarm ? Change::kDown : Change::kNone;
+  return down_ > kAlarmDown ? Change::kDown : Change::kNone;
 }
 
 void CountDetector::Restart() {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "lib/context/lanes.h"
 #include "lib/context/select.h"
 
 namespace mcp::internal {
@@ -22,13 +23,15 @@ class LatencyDetector {
   static constexpr float kAlarm = 11.0f;     // four samples of a large shift
   static constexpr uint32_t kExcursion = 4;  // samples for which a sum has stayed above zero
   static constexpr uint32_t kWarmUp = 12;    // samples before the first alarm
+  static constexpr float kLearned = 3.0f;    // spreads; what is beyond teaches the averages no more than that
+  static constexpr float kCalmEnough = 4.0f;
 
   Change Add(float residual) {
     const float deviation = residual - centre_;
     const float z = Between(-kClip, deviation * inverse_spread_, kClip);
     // Clipping at three spreads loses 3 % of a normal distribution's variance, more of a tailed one: tails are not what
     // a shift is measured against.
-    const float learned = Between(-3 * spread_, deviation, 3 * spread_);
+    const float learned = Between(-kLearned * spread_, deviation, kLearned * spread_);
     // The centre does not follow an excursion while it goes on: a shift that is small beside a spread that chance has
     // made large would become the centre before it is noticed. The spread does: of outliers in a row it is all that
     // tells.
@@ -47,6 +50,16 @@ class LatencyDetector {
     }
     return Beyond();
   }
+
+  // How large a residual may be, either way, to be taken together with others; 0: none may. Such are no outliers, and
+  // nothing is going on.
+  float usual() const {
+    const bool settled = seen_ == kFewSamples && quiet_ == 0 && Larger(up_, down_) <= kCalmEnough;
+    return settled ? kClip * spread_ - (centre_ < 0 ? -centre_ : centre_) : 0;
+  }
+  // kBatch usual ones, of which the one at `oldest` came first, then the next and so on round the end. Averages move
+  // once, the sums with each.
+  Change AddUsual(const float* residuals, uint32_t oldest);
 
   float centre() const { return centre_; }
   float variance() const { return variance_; }
@@ -86,21 +99,25 @@ class LatencyDetector {
 class CountDetector {
  public:
   static constexpr float kAlarm = 9.0f;
+  // That they became fewer: four transfers in a row without a loss are chance where there are two or three in each.
+  static constexpr float kAlarmDown = 13.0f;
   // That one transfer may weigh: alone it is no alarm. What go-back-N sends again comes in bursts, which a Poisson rate
   // does not know.
   static constexpr uint32_t kCountMax = 4;
 
-  Change Add(uint32_t count) {
+  // Of one transfer; or of several, if it is none.
+  Change Add(uint32_t count, uint32_t transfers = 1) {
     if (count == 0 && silent_) return Change::kNone;
-    return AddAny(count);
+    return AddAny(count, transfers);
   }
   float rate() const { return rate_; }
   void Restart();
 
  private:
-  Change AddAny(uint32_t count);
+  Change AddAny(uint32_t count, uint32_t transfers);
 
-  static constexpr uint32_t kSeenMin = 16;  // samples before the first alarm
+  static constexpr uint32_t kSeenMin = 16;   // samples before the first alarm
+  static constexpr uint32_t kSeenMax = 124;  // that an average is of
   static constexpr float kRateMin = 0.004f;
   static constexpr float kLog4 = 1.3862944f;
 

@@ -95,6 +95,49 @@ TEST(LatencyDetector, CountsTheSamplesOfAnExcursion) {
   EXPECT_FALSE(detector.calm());
 }
 
+// Usual residuals are taken together: what is a change, and where it began, is the same.
+TEST(LatencyDetector, UsualResidualsTogetherShowAShiftAsOneByOne) {
+  const uint64_t seed = TestSeed(4);
+  SCOPED_TRACE(SeedNote(seed));
+  for (const float shift : {0.0f, 0.45f, -0.45f}) {
+    int found = 0;
+    for (uint64_t run = 0; run < 100; ++run) {
+      Random random(seed * 100 + run);
+      LatencyDetector detector;
+      for (int i = 0; i < 200; ++i) detector.Add(static_cast<float>(0.25 * Normal(&random)));
+      if (detector.usual() == 0) continue;
+      Change change = Change::kNone;
+      for (uint32_t batch = 0; batch < 4 && change == Change::kNone; ++batch) {
+        float residuals[kBatch];
+        for (float& residual : residuals) {
+          residual = std::clamp(shift + static_cast<float>(0.25 * Normal(&random)), -0.9f, 0.9f);
+        }
+        change = detector.AddUsual(residuals, batch % kBatch);
+      }
+      if (change == Change::kNone) continue;
+      ++found;
+      EXPECT_EQ(change, shift > 0 ? Change::kUp : Change::kDown);
+      EXPECT_GT(detector.run(change), 4u);
+    }
+    if (shift == 0) {
+      EXPECT_LE(found, 1);
+    } else {
+      EXPECT_GE(found, 90);
+    }
+  }
+}
+
+TEST(LatencyDetector, NothingIsUsualWhileSomethingGoesOn) {
+  LatencyDetector detector;
+  EXPECT_EQ(detector.usual(), 0);
+  for (int i = 0; i < 200; ++i) detector.Add(i % 2 == 0 ? 0.1f : -0.1f);
+  EXPECT_GT(detector.usual(), 0.3f);
+  detector.Add(2);
+  EXPECT_GT(detector.usual(), 0) << "one outlier is nothing";
+  detector.Add(2);
+  EXPECT_EQ(detector.usual(), 0);
+}
+
 TEST(CountDetector, AnUnchangedRateRaisesFewAlarms) {
   const uint64_t seed = TestSeed(3);
   SCOPED_TRACE(SeedNote(seed));
@@ -122,6 +165,19 @@ TEST(CountDetector, FindsThatRetransmissionsStoppedAndThatTheyBegan) {
   delay = 1;
   while (detector.Add(1) != Change::kUp) ++delay;
   EXPECT_LE(delay, 8);
+}
+
+TEST(CountDetector, SilenceTogetherIsSilenceOneByOne) {
+  CountDetector one_by_one, together;
+  for (int i = 0; i < 400; ++i) {
+    one_by_one.Add(i % 2);
+    together.Add(i % 2);
+  }
+  uint32_t alone = 0;
+  while (one_by_one.Add(0) == Change::kNone) ++alone;
+  uint32_t batches = 0;
+  while (together.Add(0, 8) == Change::kNone) ++batches;
+  EXPECT_NEAR(8 * batches, alone, 16);
 }
 
 TEST(CountDetector, FindsLossesThatBeginOnAPathThatNeverLost) {

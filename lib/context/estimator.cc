@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "absl/base/optimization.h"
 #include "lib/context/inverse.h"
+#include "lib/context/key_table.h"
 #include "lib/context/log2.h"
 #include "lib/context/select.h"
 
@@ -18,7 +20,10 @@ constexpr float kTailSamplesFew = 200;
 constexpr float kTailMin = 1e-6f;
 constexpr float kFactorsFrom = 32;  // samples: the line comes first, what bends it after
 constexpr double kSeedBytesMin = 256 << 10;
-constexpr uint32_t kFactorEvery = 4;  // samples
+constexpr uint32_t kFactorEvery = 8;  // samples
+constexpr float kFactorSamplesMax = 64;
+constexpr float kMovedMax = 0.5f;
+constexpr float kStrayedMax = 0.5f;  // that one sample may
 constexpr float kFactorMemory = 128;
 constexpr float kFactorGainMax = 1.0f / 12;
 constexpr float kFactorLeak = 1.0f / 1024;
@@ -29,7 +34,14 @@ constexpr float kFailureGain = 1.0f / 16;
 // Variance of log2 of the cost. Retransmissions that begin or end change it, by nobody knows how much.
 constexpr float kDoubtOfLevel = 0.5f;
 constexpr uint32_t kQuantileSamplesMin = 64;
+constexpr uint32_t kRaritySamplesMin = 32;
+constexpr float kRarityBits = 24;  // one of sixteen million
+constexpr double kSamplesToDefer = 32;
+constexpr float kUsualMax = 1.9f;  // log2, less than what counts as tail
 constexpr float kP99Normal = 2.326f;
+
+// That still count.
+float SamplesOf(const KeyState& key) { return Smaller(static_cast<float>(key.ratios.total()), kFactorMemory); }
 
 }  // namespace
 
@@ -37,9 +49,17 @@ Change Estimator::Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, 
   const auto size = static_cast<double>(bytes);
   // A clock that stands still still took a nanosecond.
   const double observed = static_cast<double>(std::max<int64_t>(latency_ns, 1)) * key->inverse_factor;
-  const uint32_t recent = recent_next_++ % kRecent;
-  recent_bytes_[recent] = static_cast<float>(size);
-  recent_ns_[recent] = static_cast<float>(observed);
+  Record(static_cast<float>(size), static_cast<float>(observed));
+  return Learn(size, observed, retransmits, restless, key);
+}
+
+Change Estimator::LearnDeferred(bool restless, Key* const* keys) {
+  const uint32_t oldest = OldestDeferred();
+  --deferred_;
+  return Learn(recent_bytes_[oldest], recent_ns_[oldest], 0, restless, &keys[recent_classes_[oldest]]->state);
+}
+
+Change Estimator::Learn(double size, double observed, uint32_t retransmits, bool restless, KeyState* key) {
   if (!fit_.seeded()) AddFirst(size, observed);
   if (ABSL_PREDICT_FALSE(doubt_ >= kDoubtOfLevel)) MoveLevel(size, observed);
 
@@ -55,54 +75,143 @@ Change Estimator::Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, 
   reliability_ += kReliabilityGain * ((retransmits == 0 ? 1.0f : 0.0f) - reliability_);
 
   key->ratios.Add(residual);
-  key->samples = Smaller(key->samples + 1.0f, kFactorMemory);
-  key->strayed += static_cast<float>(latency_.calm()) * Between(-0.5f, deviation, 0.5f);
-  if (key->ratios.total() % kFactorEvery == 0) MoveFactor(samples, key);
+  key->strayed += static_cast<float>(latency_.calm()) * Between(-kStrayedMax, deviation, kStrayedMax);
+  if (key->ratios.total() - key->moved_at >= kFactorEvery) MoveFactor(samples, key);
 
   const Change latency_change = latency_.Add(residual);
   SettleTail(ratio - clipped, restless);
-  const Change count_change = retransmits_.Add(retransmits);
+  return Conclude(latency_change, retransmits_.Add(retransmits), restless, key);
+}
+
+// As Learn, for samples of which nothing is clipped, nothing is tail, and nothing was sent again.
+Change Estimator::LearnBatch(bool restless, Key* const* keys) {
+  const uint32_t oldest = OldestDeferred();
+  const auto samples = static_cast<float>(fit_.samples());
+  float residuals[kBatch];
+  float strayed[kBatch];
+  int32_t buckets[kBatch];
+  fit_.AddAll(recent_bytes_, recent_ns_, (oldest + kBatch - 1) % kBatch, kMemory, residuals);
+  const auto calm = static_cast<float>(latency_.calm());
+  Float4 squares{};
+  for (uint32_t i = 0; i < kBatch; i += 4) {
+    const Float4 ratios = Load4(residuals + i);
+    const Float4 deviations = ratios - 1.0f;
+    const Float4 logarithms = Log2Coarse(ratios);
+    const Int4 places = RatioHistogram::BucketsOf(logarithms);
+    squares += deviations * deviations;
+    Store4(calm * Between(-kStrayedMax, deviations, kStrayedMax), strayed + i);
+    Store4(logarithms, residuals + i);
+    std::memcpy(buckets + i, &places, sizeof(places));
+  }
+  const float variance_gain = InverseOf(Smaller(samples, kMemory - kBatch) + kBatch + 3.0f);
+  variance_ += variance_gain * (SumOf(squares) - kBatch * variance_);
+  reliability_ += kBatch * kReliabilityGain * (1.0f - reliability_);
+  doubt_ = 0;
+  for (uint32_t i = 0; i < kBatch; ++i) {
+    KeyState& key = keys[recent_classes_[i]]->state;
+    key.ratios.AddTo(buckets[i]);
+    key.strayed += strayed[i];
+  }
+  // Of one key: which of them have enough samples would be a branch that chance decides.
+  KeyState* const newest = &keys[recent_classes_[(oldest + kBatch - 1) % kBatch]]->state;
+  MoveFactor(samples, newest);
+  deferred_ = 0;
+  last_tail_ = UsualTail();
+  AddTail(0, kBatch);
+  return Conclude(latency_.AddUsual(residuals, oldest), retransmits_.Add(0, kBatch), restless, newest);
+}
+
+Change Estimator::Conclude(Change latency_change, Change count_change, bool restless, KeyState* key) {
+  if (ABSL_PREDICT_FALSE(latency_change != Change::kNone) && !IsRare(latency_change, key->ratios)) {
+    latency_change = Change::kNone;  // it goes on: the next sample may say so
+  }
   if (restless && (latency_change != Change::kNone || count_change != Change::kNone)) {
     latency_.Restart(LatencyDetector::kWarmUp);
     retransmits_.Restart();
-    return Change::kNone;
+    latency_change = count_change = Change::kNone;
   }
   if (latency_change != Change::kNone) {
-    StartOver(latency_change);
-    return latency_change;
-  }
-  if (count_change != Change::kNone) {
+    StartOver(latency_change, &key->ratios);
+  } else if (count_change != Change::kNone) {
     Doubt(kDoubtOfLevel);
     last_shift_ = 1;
   }
-  return count_change;
+  Expect();
+  return latency_change != Change::kNone ? latency_change : count_change;
+}
+
+// The samples of the excursion, newest first, as logarithms of their ratios to what is predicted now; those that are
+// kept.
+uint32_t Estimator::Excursion(Change direction, float* log2_ratios) const {
+  const uint32_t count = std::clamp<uint32_t>(latency_.run(direction), 1, kRecent - deferred_);
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t at = (recent_next_ - deferred_ - 1 - i) % kRecent;
+    log2_ratios[i] = Log2Coarse(recent_ns_[at] / static_cast<float>(fit_.At(recent_bytes_[at])));
+  }
+  return count;
+}
+
+// The detector knows a spread; where losses make a long tail, what chance does is far beyond it. So what the class has
+// shown before must make the excursion improbable, too: that so many of its samples are as far out as those that are.
+bool Estimator::IsRare(Change direction, const RatioHistogram& usual) const {
+  if (usual.total() < kRaritySamplesMin) return true;
+  float log2_ratios[kRecent];
+  const uint32_t count = Excursion(direction, log2_ratios);
+  const bool up = direction == Change::kUp;
+  std::sort(log2_ratios, log2_ratios + count);
+  if (up) std::reverse(log2_ratios, log2_ratios + count);
+  float ways = 1;  // in which `far` of `count` samples may be the far ones
+  for (uint32_t far = 1; far <= count; ++far) {
+    ways *= static_cast<float>(count - far + 1) / static_cast<float>(far);
+    const float bits = static_cast<float>(far) * usual.Rarity(log2_ratios[far - 1], up, far) - Log2Coarse(ways);
+    if (bits >= kRarityBits) return true;
+  }
+  return false;
+}
+
+// While little is known, a sample says more than its like; in an excursion, which may be a change or tail, all do.
+void Estimator::Expect() {
+  const float residual = latency_.usual();
+  if (residual <= 0 || fit_.samples() < kSamplesToDefer || pending_tail_.mean > 0) {
+    expected_.times = 0;
+    return;
+  }
+  expected_.base_ns = static_cast<float>(fit_.base_ns());
+  expected_.ns_per_byte = static_cast<float>(fit_.ns_per_byte());
+  const float octaves = Smaller(residual, kUsualMax);
+  expected_.times = 1.0f + octaves * (0.62f + 0.44f * octaves);  // 2^octaves, nearly
 }
 
 // Not for every sample: each would have to wait for the one before.
 void Estimator::MoveFactor(float samples, KeyState* key) {
-  const float gain = samples > kFactorsFrom ? std::min(kFactorGainMax, InverseOf(key->samples + 4.0f)) : 0.0f;
-  const float factor = key->inverse_factor * (1.0f - gain * key->strayed);
-  key->inverse_factor = std::clamp(factor + kFactorEvery * kFactorLeak * (1.0f - factor), 0.25f, 4.0f);
+  const float gain = samples > kFactorsFrom ? std::min(kFactorGainMax, InverseOf(SamplesOf(*key) + 4.0f)) : 0.0f;
+  // The histogram forgets: then the count says less than there were.
+  const float since = Smaller(static_cast<float>(key->ratios.total() - key->moved_at), kFactorSamplesMax);
+  const float factor = key->inverse_factor * (1.0f - Between(-kMovedMax, gain * key->strayed, kMovedMax));
+  key->inverse_factor = Between(0.25f, factor + since * kFactorLeak * (1.0f - factor), 4.0f);
   key->strayed = 0;
+  key->moved_at = key->ratios.total();
 }
 
 // What an excursion cut off is tail once it has passed. Where it turns out to be a change, it was the new level:
 // counted as tail, it would make what became slow look slower by a third for hundreds of samples.
 void Estimator::SettleTail(float tail, bool restless) {
   last_tail_ = {tail, tail * tail};
-  if (ABSL_PREDICT_TRUE(tail + pending_tail_.mean <= 0)) return AddTail(0);
+  if (ABSL_PREDICT_TRUE(tail + pending_tail_.mean <= 0)) return AddTail(0, 1);
   pending_tail_.mean += last_tail_.mean;
   pending_tail_.square += last_tail_.square;
   const bool over = latency_.run(Change::kUp) == 0 || restless;
   last_tail_ = over ? std::exchange(pending_tail_, UsualTail()) : UsualTail();
-  AddTail(last_tail_.mean);
+  AddTail(last_tail_.mean, 1);
 }
 
-void Estimator::AddTail(float tail) {
-  tail_samples_ = Smaller(tail_samples_ + 1.0f, 1.0f / kTailGain);
+// Of so many samples together.
+void Estimator::AddTail(float tail, uint32_t samples) {
+  const auto of = static_cast<float>(samples);
+  tail_samples_ = Smaller(tail_samples_ + of, 1.0f / kTailGain);
   if (tail + tail_ <= 0) return;
   const float gain = tail_samples_ < kTailSamplesFew ? InverseOf(tail_samples_ + 16.0f) : kTailGain;
-  tail_ += gain * (tail - tail_);
+  tail_ += gain * (tail - of * tail_);
   if (tail_ < kTailMin) tail_ = 0;
 }
 
@@ -122,15 +231,23 @@ void Estimator::MoveLevel(double bytes, double latency_ns) {
   doubt_ = 0;
 }
 
+void Estimator::Seed(double base_ns, double ns_per_byte, double samples) {
+  fit_.Seed(base_ns, ns_per_byte, samples);
+  Expect();
+}
+
 void Estimator::AddFailure() { reliability_ -= kFailureGain * reliability_; }
 
 // The detector says how many samples ago the excursion began: their median is the new level. A median, so that an
 // outlier among them does no harm.
-void Estimator::StartOver(Change direction) {
-  const uint32_t count = std::clamp<uint32_t>(latency_.run(direction), 1, kRecent);
-  float ratios[kRecent];
+void Estimator::StartOver(Change direction, RatioHistogram* histogram) {
+  float log2_ratios[kRecent];
+  const uint32_t excursion = Excursion(direction, log2_ratios);
+  for (uint32_t i = 0; i < excursion; ++i) histogram->Remove(log2_ratios[i]);
+  const uint32_t count = std::clamp<uint32_t>(latency_.run(direction), 1, kNewStart);
+  float ratios[kNewStart] = {};
   for (uint32_t i = 0; i < count; ++i) {
-    const uint32_t at = (recent_next_ - 1 - i) % kRecent;
+    const uint32_t at = (recent_next_ - deferred_ - 1 - i) % kRecent;
     ratios[i] = recent_ns_[at] / static_cast<float>(fit_.At(recent_bytes_[at]));
   }
   std::sort(ratios, ratios + count);
@@ -150,7 +267,7 @@ void Estimator::StartOver(Change direction) {
 
 float Estimator::Log2ErrorSquared(uint64_t bytes, const KeyState* key, const UsualTail& usual) const {
   const auto leverage = static_cast<float>(fit_.Leverage(static_cast<double>(bytes)));
-  const float class_variance = kUnseenClassVariance / (1.0f + (key == nullptr ? 0.0f : key->samples));
+  const float class_variance = kUnseenClassVariance / (1.0f + (key == nullptr ? 0.0f : SamplesOf(*key)));
   // How far the alternative's own tail may be off, by chance: few of many make it.
   const float own = TailWeight() / (1.0f + usual.mean);
   const float tail_variance = own * own * usual.square / (2.0f * std::max(tail_samples_, 1.0f));
@@ -170,9 +287,13 @@ void Estimator::Age(float log2_variance) {
   if (samples >= 0.8 * fit_.samples()) return;
   fit_.Rescale(1.0, std::max(samples, 0.25));
   retransmits_.Restart();
+  Expect();
 }
 
-void Estimator::Scale(double factor) { fit_.Rescale(factor, fit_.samples()); }
+void Estimator::Scale(double factor) {
+  fit_.Rescale(factor, fit_.samples());
+  Expect();
+}
 
 void Estimator::Doubt(float log2_variance) {
   if (!fit_.seeded()) return;
@@ -181,6 +302,7 @@ void Estimator::Doubt(float log2_variance) {
   pending_tail_ = UsualTail();
   retransmits_.Restart();
   latency_.Restart(LatencyDetector::kWarmUp);
+  expected_.times = 0;
 }
 
 }  // namespace mcp::internal

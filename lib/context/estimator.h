@@ -1,6 +1,9 @@
 // What one alternative costs a peer: everything that its completions taught, pooled over sizes.
 //
-// A sample goes through here in a few nanoseconds; the rest of the layer reads. Latencies are clipped to a few times
+// A sample that is as expected is deferred, a few instructions, and learned with kBatch of its like: predictions, sums
+// and averages are updated once for all. What is not as expected, and all while little is known, is learned at once.
+//
+// Latencies are clipped to a few times
 // what was predicted before they teach the fit, since one outlier would bend it for long; what was cut off is averaged
 // apart, over a longer time, and added back to the cost: a protocol that stalls once in a hundred transfers pays for
 // it.
@@ -21,10 +24,12 @@ namespace mcp::internal {
 struct KeyState {
   // The fit is linear in size, paths are not quite: this class costs 1 / inverse_factor times what the fit says.
   float inverse_factor = 1;
-  float samples = 0;
-  float strayed = 0;  // sum of clipped deviations since the factor was last moved
+  float strayed = 0;      // sum of clipped deviations since the factor was last moved
+  uint32_t moved_at = 0;  // in samples of `ratios`
   RatioHistogram ratios;
 };
+
+struct Key;
 
 // What is cut off from latencies, over all of a peer's transfers, in units of what was predicted.
 struct UsualTail {
@@ -42,12 +47,32 @@ class Estimator {
 
   // One completion. Says whether the path behind it has changed; then the estimate starts over from the samples since.
   // Unless the path is `restless`, changing faster than it can be followed: then changes are noise, to be averaged.
+  // What was deferred is to be learned first.
   Change Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, bool restless, KeyState* key);
+
+  // Defers a sample without retransmissions if it is as expected, and says whether it did. At most kBatch; its key
+  // stays until they are learned.
+  bool Defer(uint64_t bytes, int64_t latency_ns, uint32_t size_class, float inverse_factor) {
+    const auto size = static_cast<float>(static_cast<int64_t>(bytes));
+    const float observed = static_cast<float>(latency_ns) * inverse_factor;
+    const float predicted = expected_.base_ns + expected_.ns_per_byte * size;
+    if (observed > expected_.times * predicted || predicted > expected_.times * observed) return false;
+    recent_classes_[recent_next_ % kRecent] = static_cast<uint8_t>(size_class);
+    Record(size, observed);
+    ++deferred_;
+    return true;
+  }
+  uint32_t deferred() const { return deferred_; }
+  uint64_t OldestDeferredBytes() const { return static_cast<uint64_t>(recent_bytes_[OldestDeferred()]); }
+  // Learns the oldest of them, or all kBatch. `keys` are the alternative's, by size class.
+  Change LearnDeferred(bool restless, Key* const* keys);
+  Change LearnBatch(bool restless, Key* const* keys);
+
   void AddFailure();
 
   bool known() const { return fit_.seeded(); }
   // Before the first sample: a guess that counts as that many.
-  void Seed(double base_ns, double ns_per_byte, double samples) { fit_.Seed(base_ns, ns_per_byte, samples); }
+  void Seed(double base_ns, double ns_per_byte, double samples);
 
   // Expected nanoseconds, tails included. Tails are rare, so an alternative that was used seldom has hardly seen its
   // own: as far as that goes it is charged with the usual one.
@@ -62,8 +87,8 @@ class Estimator {
   float Log2P99OverCost(const KeyState* key) const;
   // By which factor the estimate moved when it last started over.
   float last_shift() const { return last_shift_; }
-  // What the last sample showed to have been cut off, in units of the prediction: its own tail, and those of an
-  // excursion that is over.
+  // What the last sample that was learned showed to have been cut off, in units of the prediction: its own tail, and
+  // those of an excursion that is over.
   const UsualTail& last_tail() const { return last_tail_; }
 
   double samples() const { return fit_.samples(); }
@@ -81,17 +106,29 @@ class Estimator {
   void Age(float log2_variance);
 
  private:
-  static constexpr uint32_t kRecent = 8;
+  static constexpr uint32_t kRecent = kBatch;
+  static constexpr uint32_t kNewStart = 8;  // samples that a new start is made from, at most
   static constexpr float kTailSamplesTrusted = 1000;
   static constexpr float kSpreadSamples = 1;  // that the spread before a change counts for after it
 
+  uint32_t OldestDeferred() const { return (recent_next_ - deferred_) % kRecent; }
+  void Record(float bytes, float observed_ns) {
+    const uint32_t recent = recent_next_++ % kRecent;
+    recent_bytes_[recent] = bytes;
+    recent_ns_[recent] = observed_ns;
+  }
+  Change Learn(double bytes, double observed_ns, uint32_t retransmits, bool restless, KeyState* key);
+  Change Conclude(Change latency_change, Change count_change, bool restless, KeyState* key);
+  uint32_t Excursion(Change direction, float* log2_ratios) const;
+  bool IsRare(Change direction, const RatioHistogram& usual) const;
+  void Expect();
   float TailWeight() const { return tail_samples_ / (tail_samples_ + kTailSamplesTrusted); }
   void MoveFactor(float samples, KeyState* key);
   void MoveLevel(double bytes, double latency_ns);
   void SettleTail(float tail, bool restless);
-  void AddTail(float tail);
+  void AddTail(float tail, uint32_t samples);
   void AddFirst(double bytes, double latency_ns);
-  void StartOver(Change direction);
+  void StartOver(Change direction, RatioHistogram* histogram);
 
   LinearFit fit_;
   float variance_ = kVariancePrior;  // of the clipped ratio
@@ -105,10 +142,18 @@ class Estimator {
   float reliability_ = 1;
   LatencyDetector latency_;
   CountDetector retransmits_;
+  // The last samples as they came: a new start is made from them. Of these the newest `deferred_` are not learned yet.
   uint32_t recent_next_ = 0;
-  // The last samples as they came: a new start is made from them.
+  uint32_t deferred_ = 0;
+  // A sample that is at most so many times as long, or as short, is deferred; 0: none is.
+  struct {
+    float base_ns = 0;
+    float ns_per_byte = 0;
+    float times = 0;
+  } expected_;
   float recent_bytes_[kRecent] = {};
   float recent_ns_[kRecent] = {};
+  uint8_t recent_classes_[kRecent] = {};
 };
 
 }  // namespace mcp::internal

@@ -4,13 +4,14 @@
 
 #include <cmath>
 
+#include "lib/context/key_table.h"
 #include "tests/support/noise.h"
 #include "tests/support/seed.h"
 
 namespace mcp::internal {
 namespace {
 
-static_assert(sizeof(Estimator) + sizeof(KeyState) <= 512);
+static_assert(sizeof(Estimator) + sizeof(Key) <= 512);
 
 constexpr uint64_t kBytes = 1 << 20;
 
@@ -61,6 +62,19 @@ TEST_F(EstimatorTest, WhatAPathThatBecameSlowTakesIsNoTailAndNoSpread) {
   EXPECT_EQ(tails, 0);
   EXPECT_NEAR(Cost() / 64'000'000, 1, 0.25);
   EXPECT_LT(std::sqrt(estimator_.Log2ErrorSquared(kBytes, &key_, {})), 0.35f);
+}
+
+// One in eight takes three times as long, since packets are lost: four of them in a row are chance, forty are not. (To
+// a spread that clips what is far out, four in a row are a change.)
+TEST_F(EstimatorTest, WhatChanceHasDoneBeforeIsNoChange) {
+  SCOPED_TRACE(SeedNote(seed_));
+  const auto lossy = [&](double slow) { return 200'000 * (random_.Unit() < slow ? 3 : 1) * LogNormal(&random_, 0.1); };
+  int alarms = 0;
+  for (int i = 0; i < 100'000; ++i) alarms += Add(lossy(0.125)) == Change::kNone ? 0 : 1;
+  EXPECT_LE(alarms, 1);
+  int samples = 1;
+  while (Add(lossy(1)) == Change::kNone) ASSERT_LT(++samples, 20);
+  EXPECT_GT(samples, 4);
 }
 
 TEST_F(EstimatorTest, AnExcursionThatPassesIsTail) {
@@ -138,6 +152,54 @@ TEST_F(EstimatorTest, ReliabilityIsTheShareWithoutRetransmissions) {
   EXPECT_NEAR(estimator_.reliability(), 0.9, 0.05);
   for (int i = 0; i < 20; ++i) estimator_.AddFailure();
   EXPECT_LT(estimator_.reliability(), 0.3);
+}
+
+TEST(Estimator, WhatIsAsExpectedIsDeferredAndTeachesTheSame) {
+  const uint64_t seed = TestSeed(6);
+  SCOPED_TRACE(SeedNote(seed));
+  Random random(seed);
+  Estimator at_once, deferring;
+  KeyState key;
+  Key deferring_key;
+  Key* const keys[] = {&deferring_key};
+  int deferred = 0;
+  for (int i = 0; i < 4000; ++i) {
+    const double mean = i < 2000 ? 200'000 : 240'000;
+    const auto latency_ns = static_cast<int64_t>(mean * LogNormal(&random, 0.15));
+    at_once.Add(kBytes, latency_ns, 0, false, &key);
+    if (deferring.Defer(kBytes, latency_ns, 0, deferring_key.state.inverse_factor)) {
+      ++deferred;
+      if (deferring.deferred() == kBatch) deferring.LearnBatch(false, keys);
+      continue;
+    }
+    while (deferring.deferred() > 0) deferring.LearnDeferred(false, keys);
+    deferring.Add(kBytes, latency_ns, 0, false, &deferring_key.state);
+  }
+  EXPECT_GT(deferred, 3500);
+  const double cost = at_once.CostNs(kBytes, &key, {});
+  EXPECT_NEAR(deferring.CostNs(kBytes, &deferring_key.state, {}) / cost, 1, 0.02);
+  EXPECT_NEAR(deferring.detector().spread() / at_once.detector().spread(), 1, 0.15);
+  EXPECT_NEAR(std::sqrt(deferring.Log2ErrorSquared(kBytes, &deferring_key.state, {}) /
+                        at_once.Log2ErrorSquared(kBytes, &key, {})),
+              1, 0.2);
+  EXPECT_NEAR(deferring.Log2P99OverCost(&deferring_key.state), at_once.Log2P99OverCost(&key), 0.26);
+}
+
+TEST(Estimator, WhatIsNotAsExpectedIsNotDeferred) {
+  Estimator estimator;
+  KeyState key;
+  EXPECT_FALSE(estimator.Defer(kBytes, 200'000, 0, key.inverse_factor)) << "nothing is known yet";
+  Random random(TestSeed(8));
+  for (int i = 0; i < 200; ++i) {
+    estimator.Add(kBytes, static_cast<int64_t>(200'000 * LogNormal(&random, 0.15)), 0, false, &key);
+  }
+  EXPECT_FALSE(estimator.Defer(kBytes, 800'000, 0, key.inverse_factor));
+  EXPECT_FALSE(estimator.Defer(kBytes, 50'000, 0, key.inverse_factor));
+  EXPECT_FALSE(estimator.Defer(kBytes, 0, 0, key.inverse_factor));
+  EXPECT_EQ(estimator.deferred(), 0u);
+  EXPECT_TRUE(estimator.Defer(kBytes, 210'000, 0, key.inverse_factor));
+  EXPECT_EQ(estimator.deferred(), 1u);
+  EXPECT_EQ(estimator.OldestDeferredBytes(), kBytes);
 }
 
 TEST(Estimator, ClassFactorsBendTheLine) {

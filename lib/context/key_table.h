@@ -29,12 +29,10 @@ class KeyTable {
  public:
   explicit KeyTable(uint32_t keys_max) : keys_(keys_max) {}
 
-  Key& At(uint32_t index) { return keys_[index]; }
-  const Key& At(uint32_t index) const { return keys_[index]; }
-
-  // A fresh key. If its place was another's, that one is copied to `*evicted` first, else `evicted->in_use` is false.
-  uint32_t Insert(uint32_t peer, uint8_t alternative, uint8_t size_class, Key* evicted);
-  void Remove(uint32_t index);
+  // A place for a new key: free, or that of one which was not used lately and loses it to Insert.
+  Key* FindPlace();
+  void Insert(Key* place, uint32_t peer, uint8_t alternative, uint8_t size_class);
+  void Remove(Key* key);
 
   uint32_t count() const { return count_; }
   uint64_t evictions() const { return evictions_; }

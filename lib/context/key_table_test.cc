@@ -7,32 +7,36 @@ namespace {
 
 TEST(KeyTable, IsBoundedAndEvictsWhatWasNotUsedLately) {
   KeyTable table(4);
-  Key evicted;
+  Key* places[4];
   for (uint32_t peer = 0; peer < 4; ++peer) {
-    table.Insert(peer, 0, 0, &evicted);
-    EXPECT_FALSE(evicted.in_use);
+    places[peer] = table.FindPlace();
+    EXPECT_FALSE(places[peer]->in_use);
+    table.Insert(places[peer], peer, 0, 0);
   }
   EXPECT_EQ(table.count(), 4u);
-  table.Insert(4, 0, 0, &evicted);  // all were used: the marks go, and with them the oldest
-  EXPECT_EQ(evicted.peer, 0u);
-  table.At(1).used_lately = true;
-  table.Insert(5, 0, 0, &evicted);
-  EXPECT_EQ(evicted.peer, 2u) << "key 1 was used since the hand came by";
+  EXPECT_EQ(table.FindPlace(), places[0]) << "all were used: the marks go, and with them the oldest";
+  table.Insert(places[0], 4, 0, 0);
+  places[1]->used_lately = true;
+  EXPECT_EQ(table.FindPlace(), places[2]) << "key 1 was used since the hand came by";
+  table.Insert(places[2], 5, 0, 0);
+  EXPECT_EQ(places[2]->peer, 5u);
   EXPECT_EQ(table.count(), 4u);
   EXPECT_EQ(table.evictions(), 2u);
 }
 
 TEST(KeyTable, ARemovedPlaceIsFree) {
   KeyTable table(2);
-  Key evicted;
-  const uint32_t first = table.Insert(0, 1, 2, &evicted);
-  table.Insert(1, 1, 2, &evicted);
+  Key* const first = table.FindPlace();
+  table.Insert(first, 0, 1, 2);
+  table.Insert(table.FindPlace(), 1, 1, 2);
   table.Remove(first);
   EXPECT_EQ(table.count(), 1u);
-  EXPECT_EQ(table.Insert(2, 3, 4, &evicted), first);
-  EXPECT_FALSE(evicted.in_use);
-  EXPECT_EQ(table.At(first).alternative, 3);
-  EXPECT_EQ(table.At(first).size_class, 4);
+  ASSERT_EQ(table.FindPlace(), first);
+  EXPECT_FALSE(first->in_use);
+  table.Insert(first, 2, 3, 4);
+  EXPECT_EQ(first->alternative, 3);
+  EXPECT_EQ(first->size_class, 4);
+  EXPECT_EQ(table.evictions(), 0u);
 }
 
 }  // namespace

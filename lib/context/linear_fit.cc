@@ -35,6 +35,33 @@ void LinearFit::Seed(double base_ns, double ns_per_byte, double samples) {
   SetPrior(base_ns_, ns_per_byte_);
 }
 
+void LinearFit::AddAll(const float* bytes, const float* latencies_ns, uint32_t newest, double memory, float* ratios) {
+  const auto base_ns = static_cast<float>(base_ns_);
+  const auto ns_per_byte = static_cast<float>(ns_per_byte_);
+  Float4 r00{}, r01{}, r11{}, q0{}, q1{};
+  for (uint32_t i = 0; i < kBatch; i += 4) {
+    const Float4 size = Load4(bytes + i);
+    const Float4 inverse = 1.0f / (base_ns + ns_per_byte * size);
+    const Float4 x = size * inverse;
+    const Float4 ratio = Load4(latencies_ns + i) * inverse;
+    r00 += inverse * inverse;
+    r01 += inverse * x;
+    r11 += x * x;
+    q0 += inverse * ratio;
+    q1 += x * ratio;
+    Store4(ratio, ratios + i);
+  }
+  const double before = At(bytes[newest]);
+  const double keep = samples_ < memory ? 1.0 : 1.0 - kBatch / memory;
+  samples_ = keep * samples_ + kBatch;
+  r00_ = keep * r00_ + scale_ * static_cast<double>(SumOf(r00));
+  r01_ = keep * r01_ + scale_ * static_cast<double>(SumOf(r01));
+  r11_ = keep * r11_ + scale_ * static_cast<double>(SumOf(r11));
+  q0_ = keep * q0_ + scale_ * static_cast<double>(SumOf(q0));
+  q1_ = keep * q1_ + scale_ * static_cast<double>(SumOf(q1));
+  SolveAnew(bytes[newest], 1.0 / before);
+}
+
 void LinearFit::Rescale(double factor, double samples) {
   if (samples_ <= 0) return Seed(base_ns_ * factor, ns_per_byte_ * factor, samples);
   // Weights are relative, so a scaled latency leaves y alone and shrinks the regressors.

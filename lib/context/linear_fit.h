@@ -12,6 +12,8 @@
 #ifndef MCP_LIB_CONTEXT_LINEAR_FIT_H_
 #define MCP_LIB_CONTEXT_LINEAR_FIT_H_
 
+#include "lib/context/lanes.h"
+
 namespace mcp::internal {
 
 class LinearFit {
@@ -34,12 +36,12 @@ class LinearFit {
     q0_ = keep * q0_ + weight * ratio;
     q1_ = keep * q1_ + weight_x * ratio;
     if (samples_ > kSolveAlways && ++unsolved_ < kSolveEvery) return;
-    unsolved_ = 0;
-    Solve();
-    const double moved = At(bytes) * inverse;
-    scale_ *= moved * moved;
-    if (scale_ > kScaleMax || scale_ < 1 / kScaleMax) Renormalize();
+    SolveAnew(bytes, inverse);
   }
+
+  // kBatch samples that weigh alike, solved for once; the newest is at `newest`. Gives their `ratios` of latency to
+  // what was predicted.
+  void AddAll(const float* bytes, const float* latencies_ns, uint32_t newest, double memory, float* ratios);
 
   double At(double bytes) const { return base_ns_ + ns_per_byte_ * bytes; }
   double base_ns() const { return base_ns_; }
@@ -59,6 +61,14 @@ class LinearFit {
   static constexpr double kSolveAlways = 32;  // samples
   static constexpr int kSolveEvery = 4;
 
+  // `inverse` is 1 / At(bytes) as it was.
+  void SolveAnew(double bytes, double inverse) {
+    unsolved_ = 0;
+    Solve();
+    const double moved = At(bytes) * inverse;
+    scale_ *= moved * moved;
+    if (scale_ > kScaleMax || scale_ < 1 / kScaleMax) Renormalize();
+  }
   void Solve() {
     const double r00 = r00_ + prior00_;
     const double r11 = r11_ + prior11_;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "lib/context/lanes.h"
 #include "lib/context/select.h"
 
 namespace mcp::internal {
@@ -16,18 +17,29 @@ class RatioHistogram {
   static constexpr int kBuckets = 32;  // up to log2 = 6; more counts as that
   static constexpr uint16_t kFull = 4096;
 
-  void Add(float log2_ratio) {
-    const float position = Between(0.0f, (log2_ratio - kLowest) * kPerOctave, static_cast<float>(kBuckets - 1));
+  void Add(float log2_ratio) { AddTo(BucketOf(log2_ratio)); }
+  // The buckets of ratios that lie within the histogram, and what counts there.
+  static Int4 BucketsOf(Float4 log2_ratios) {
+    return __builtin_convertvector((log2_ratios - kLowest) * kPerOctave, Int4);
+  }
+  void AddTo(int bucket) {
     ++total_;
-    if (++counts_[static_cast<int>(position)] >= kFull) Halve();
+    if (++counts_[bucket] >= kFull) Halve();
   }
 
   uint32_t total() const { return total_; }
+  // In bits: how seldom a ratio was as far up (or down) as this, if `without` of those that were are left out.
+  float Rarity(float log2_ratio, bool up, uint32_t without) const;
+  // Takes one back.
+  void Remove(float log2_ratio);
 
   // The end of the bucket in which the quantile lies, as log2. `otherwise` if it stands on fewer than `needed` samples.
   float Quantile(float share, uint32_t needed, float otherwise) const;
 
  private:
+  static int BucketOf(float log2_ratio) {
+    return static_cast<int>(Between(0.0f, (log2_ratio - kLowest) * kPerOctave, static_cast<float>(kBuckets - 1)));
+  }
   void Halve();
 
   uint32_t total_ = 0;
