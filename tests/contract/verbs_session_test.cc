@@ -139,6 +139,11 @@ class VerbsSessionOnTwoDevices : public VerbsSession {
     setup.devices = 2;
     return setup;
   }
+  SessionOptions Options() override {
+    SessionOptions options = VerbsSession::Options();
+    options.rails_on_first_use = false;
+    return options;
+  }
   // Both carry payload; then that one of that engine goes in the middle of transfers, and the other carries it all.
   void OneIsLost(size_t engine, uint8_t device) {
     world().log()->AllowErrors();  // that a device has gone is one
