@@ -41,6 +41,7 @@ class VerbsSession : public SessionContract {
   SessionOptions Options() override {
     SessionOptions options = SessionContract::Options();
     options.recovery_timeout = std::chrono::seconds(5);  // this is about what is mended, not about how soon
+    options.rails_on_first_use = false;                  // and about rails that both sides have had
     return options;
   }
 
@@ -101,7 +102,11 @@ TEST_P(VerbsSession, AFailedRequestInTheMiddleOfTransfersIsMended) {
 
 class VerbsSessionThatEnds : public VerbsSession {
  protected:
-  SessionOptions Options() override { return SessionContract::Options(); }
+  SessionOptions Options() override {
+    SessionOptions options = SessionContract::Options();
+    options.rails_on_first_use = false;
+    return options;
+  }
 };
 INSTANTIATE_TEST_SUITE_P(Every, VerbsSessionThatEnds, testing::ValuesIn(CasesOf({1, 2, 4})), SessionCaseName);
 INSTANTIATE_TEST_SUITE_P(Protected, VerbsSessionThatEnds, testing::ValuesIn(ProtectedCases()), SessionCaseName);
@@ -138,11 +143,6 @@ class VerbsSessionOnTwoDevices : public VerbsSession {
     EngineWorld::Setup setup = VerbsSession::WorldSetup();
     setup.devices = 2;
     return setup;
-  }
-  SessionOptions Options() override {
-    SessionOptions options = VerbsSession::Options();
-    options.rails_on_first_use = false;
-    return options;
   }
   // Both carry payload; then that one of that engine goes in the middle of transfers, and the other carries it all.
   void OneIsLost(size_t engine, uint8_t device) {
