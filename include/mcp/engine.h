@@ -107,7 +107,8 @@ class MCP_EXPORT Listener {
   explicit Listener(std::shared_ptr<internal::ListenerImpl> impl);
   Listener(Listener&&) noexcept;
   Listener& operator=(Listener&&) noexcept;
-  // Stops listening. Sessions that were accepted live on, but a peer that loses its connection cannot come back.
+  // Stops listening. Sessions that were accepted live on with the connections that they have: one that is lost cannot
+  // come back, nor one be added.
   ~Listener();
 
   bool valid() const { return impl_ != nullptr; }

@@ -190,11 +190,10 @@ absl::Status EngineImpl::Incoming(std::unique_ptr<PendingConnection>& pending) {
     return absl::InvalidArgumentError(
         absl::StrCat("handshake: rail ", hello.rail, " of a session with ", session->rail_count()));
   }
-  if (hello.generation > 0) {
-    session->ReacceptRail(hello, std::move(pending));
-  } else {
-    session->AcceptRail(hello.rail, std::move(pending), nullptr);
+  if (hello.generation == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("handshake: generation 0 for rail ", hello.rail));
   }
+  session->AcceptRail(hello, std::move(pending));
   return absl::OkStatus();
 }
 
@@ -206,12 +205,12 @@ void EngineImpl::AcceptSession(const Hello& hello, std::shared_ptr<Listening> li
     session = NewSession(listening->options, NewToken(), pending->remote_address());
   }
   session->Negotiate(hello);
-  session->AcceptRail(0, std::move(pending),
-                      [listening = std::move(listening)](absl::StatusOr<std::shared_ptr<SessionImpl>> accepted) {
-                        if (!accepted.ok()) return;
-                        const std::lock_guard<std::mutex> lock(listening->mutex);
-                        listening->callback(Session(*std::move(accepted)));
-                      });
+  session->Accept(std::move(pending),
+                  [listening = std::move(listening)](absl::StatusOr<std::shared_ptr<SessionImpl>> accepted) {
+                    if (!accepted.ok()) return;
+                    const std::lock_guard<std::mutex> lock(listening->mutex);
+                    listening->callback(Session(*std::move(accepted)));
+                  });
 }
 
 void EngineImpl::Reclaim(SessionImpl* session) {

@@ -129,10 +129,10 @@ struct Transfer {
   uint32_t source_slot = Operation::kNoSlot;
   OperationId id = 0;
   Completion completion;
-  uint64_t key = 0;          // where it goes at the peer
-  TransferChoice choice;     // of a message; it ends on the session's home lane
-  uint64_t losses = 0;       // of rails, that the session had had when the choice was made
-  Stream* stream = nullptr;  // where it is streamed: home lane only, but for the comparison with null
+  uint64_t key = 0;           // where it goes at the peer
+  TransferChoice choice;      // of a message; it ends on the session's home lane
+  uint64_t rail_changes = 0;  // that the session had had when the choice was made
+  Stream* stream = nullptr;   // where it is streamed: home lane only, but for the comparison with null
 
   // The first failure wins.
   void Fail(absl::StatusCode code) {

@@ -23,10 +23,12 @@ Rail::Rail(SessionImpl& session, uint16_t index, Lane& lane)
       lane_(lane),
       index_(index),
       device_places_((lane.transport().info().capabilities & kCapabilityRemotePlacement) != 0),
-      probe_after_ns_min_(ProbeAfterNsMin(lane.transport().info())) {}
+      wanted_(index == 0),
+      probe_after_ns_min_(ProbeAfterNsMin(lane.transport().info())),
+      next_path_(index) {}
 
 absl::Status Rail::ConnectOnLane(absl::string_view address, absl::Span<const std::byte> hello, int64_t deadline_ns) {
-  absl::StatusOr<ConnectionId> connection = lane_.transport().Connect(address, index_, hello, this, deadline_ns);
+  absl::StatusOr<ConnectionId> connection = lane_.transport().Connect(address, next_path_++, hello, this, deadline_ns);
   if (!connection.ok()) return connection.status();
   connection_ = *connection;
   state_ = State::kConnecting;
@@ -49,7 +51,7 @@ void Rail::OnConnected(const Event& event) {
   if (state_ == State::kReconnecting) return OnReconnected(reply);
   if (state_ != State::kConnecting) return;
   SetUp(true);
-  session_.OnRailConnected(*this, reply);
+  session_.OnFirstConnected(reply);
 }
 
 void Rail::CloseOnLane(const absl::Status& reason) {
@@ -292,13 +294,18 @@ void Rail::AbandonLandingOf(uint64_t key, const absl::Status& outcome) {
 }
 
 RailDescription Rail::DescribeOnLane() const {
-  const ConnectionDescription connection = lane_.transport().Describe(connection_);
   RailDescription description;
   description.transport = lane_.transport().info().name;
   description.device = lane_.transport().info().device;
+  description.lane = static_cast<int>(lane_.index());
+  if (!been_up()) {
+    description.notes.push_back(
+        absl::StrCat("not connected: ", attempt_why_.ok() ? "no work has wanted it yet" : attempt_why_.message()));
+    return description;
+  }
+  const ConnectionDescription connection = lane_.transport().Describe(connection_);
   description.local = connection.local_address;
   description.remote = connection.remote_address;
-  description.lane = static_cast<int>(lane_.index());
   description.notes = connection.notes;
   if (reconnections_ > 0) {
     description.notes.push_back(

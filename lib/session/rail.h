@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "absl/base/optimization.h"
 #include "absl/status/status.h"
 #include "lib/session/landing.h"
 #include "lib/session/lane.h"
@@ -55,6 +56,8 @@ inline constexpr int64_t kPathEveryNs = 100'000'000;
 // and another one for each kBackoffDecayNs that it stood.
 inline constexpr int64_t kBackoffNsMin = 5'000'000;
 inline constexpr int64_t kBackoffNsMax = 100'000'000;
+// The same for a rail that was never connected, since others do its work.
+inline constexpr int64_t kFirstBackoffNsMax = 1'000'000'000;
 inline constexpr int64_t kBackoffDecayNs = 100'000'000;
 // Connections in a row that may get nothing done, as far as this side sees; by then some two seconds have passed.
 inline constexpr uint32_t kFruitlessConnectionsMax = 32;
@@ -84,12 +87,12 @@ struct RailCounters {
 class Rail {
  public:
   enum class State : uint8_t {
-    kIdle,        // no connection yet
+    kIdle,        // before the session has begun
     kConnecting,  // waiting for kConnected
     kUp,
     kDropping,      // waiting for kClosed, to be connected again
-    kAway,          // no connection; another one will be made, or the session ends
-    kReconnecting,  // waiting for kConnected of the next generation
+    kAway,          // no connection: one will be made, or the session ends; not before it is wanted, the first time
+    kReconnecting,  // waiting for kConnected, not of the session's first connection
     kClosing,       // waiting for kClosed
     kDown,          // nothing touches memory on its behalf any more
   };
@@ -100,7 +103,16 @@ class Rail {
   Lane& lane() { return lane_; }
   uint16_t index() const { return index_; }
   bool device_places() const { return device_places_; }
-  bool up() const { return up_.load(std::memory_order_acquire); }  // any thread
+  // Any thread.
+  bool up() const { return up_.load(std::memory_order_acquire); }
+  bool been_up() const { return been_up_.load(std::memory_order_acquire); }
+  // Up, so that new work may go by it. One that was never connected is connected from now on.
+  bool TakesWork() {
+    if (ABSL_PREDICT_TRUE(up())) return true;
+    Want();
+    return false;
+  }
+  void Want();
   State state() const { return state_; }
   // Of its connection, or of the one that is being made.
   uint32_t generation() const { return generation_; }
@@ -121,7 +133,11 @@ class Rail {
   // Lifecycle.
   absl::Status ConnectOnLane(absl::string_view address, absl::Span<const std::byte> hello, int64_t deadline_ns);
   absl::Status AcceptOnLane(std::unique_ptr<PendingConnection> pending, absl::Span<const std::byte> reply);
-  // The peer connects the rail again: accepted once the connection that it had has closed here, too.
+  // A rail after the first begins without a connection, and has one as soon as it is wanted: on the connecting side...
+  void AwaitUseOnLane();
+  void ConnectWantedOnLane();
+  // ...and on the other, which the peer connects, the first time or again: accepted once the connection that the rail
+  // had has closed here, too.
   void OfferOnLane(const Hello& hello, std::unique_ptr<PendingConnection> pending);
   // Begins to close the connection; kDown follows. Repeated calls do nothing.
   void CloseOnLane(const absl::Status& reason);
@@ -258,9 +274,12 @@ class Rail {
   void OnAttemptFailed(const absl::Status& status);
   void OnReconnected(absl::Span<const std::byte> reply);
   void TakeOffer();
+  bool TakesOffers() const;
   void Resume(const Hello& hello);
   int64_t TickAway();
-  int64_t RecoveryEndsNs() const;
+  absl::Status NotBack(int64_t waited_ns) const;
+  bool Needed() const;
+  int64_t RecoveryEndsNs();
   int64_t Backoff() const;
   uint64_t Progress() const;
 
@@ -270,6 +289,8 @@ class Rail {
   const bool device_places_;  // tiles, whatever this side makes of them
   State state_ = State::kIdle;
   std::atomic<bool> up_{false};
+  std::atomic<bool> been_up_{false};
+  std::atomic<bool> wanted_;  // the first is from the beginning
   ConnectionId connection_ = 0;
 
   // Sending.
@@ -317,11 +338,13 @@ class Rail {
 
   // Recovery.
   uint32_t generation_ = 0;
+  uint32_t next_path_;
   uint32_t backoff_level_ = 0;
   uint32_t reconnections_ = 0;
   int64_t up_since_ns_ = 0;
   uint32_t fruitless_ = 0;  // connections
   int64_t lost_ns_ = 0;
+  int64_t needed_ns_ = 0;  // since when something waits for the connection
   int64_t retry_ns_ = 0;
   uint64_t progress_when_up_ = 0;
   uint64_t path_retransmits_lost_ = 0;  // of the connections that are gone

@@ -1,11 +1,12 @@
 // A rail that outlives its connection: lost, made anew, resumed.
 //
 //   from           to             when
+//   idle           away           the session begins, and this is not its first rail
 //   up             away           its connection closes
 //   up             dropping       it is silent while another rail is heard, a frame is missing, or the peer connects it
 //                                 again
 //   dropping       away           kClosed
-//   away           reconnecting   connecting side: the pause is over
+//   away           reconnecting   connecting side: the pause is over, or the rail is wanted for the first time
 //   away           up             accepting side: a later generation is offered
 //   reconnecting   up             connected, and the reply fits
 //   reconnecting   away           kClosed
@@ -15,6 +16,7 @@
 // other's sequence, which stands still meanwhile. What was taken completes, what was not is posted again, and what the
 // device does alone (no frames, no sequence) is posted again unless the device had said that it was done.
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -36,6 +38,7 @@ constexpr uint32_t kBackoffLevelMax = 8;
 void Rail::SetUp(bool up) {
   if (up) {
     state_ = State::kUp;
+    been_up_.store(true, std::memory_order_release);
     up_since_ns_ = last_heard_ns_ = last_progress_ns_ = lane_.now_ns();
     progress_when_up_ = Progress();
     lane_.TickByOnLane(lane_.now_ns());
@@ -48,6 +51,21 @@ void Rail::SetUp(bool up) {
 uint64_t Rail::Progress() const {
   const uint32_t acknowledged = sent_.empty() ? next_sequence_ : sent_.front()->sequence;
   return uint64_t{expected_} - damaged_count_ + acknowledged + next_one_sided_ - one_sided_.size();
+}
+
+void Rail::AwaitUseOnLane() {
+  state_ = State::kAway;
+  retry_ns_ = std::numeric_limits<int64_t>::max();
+  lane_.AddRailOnLane(this);
+}
+
+void Rail::Want() {
+  if (wanted_.load(std::memory_order_relaxed) || wanted_.exchange(true, std::memory_order_relaxed)) return;
+  session_.ConnectWanted(*this);
+}
+
+void Rail::ConnectWantedOnLane() {
+  if (state_ == State::kAway && !been_up() && !session_.ended()) Reconnect();
 }
 
 // Begins to close a connection that another one shall follow.
@@ -68,9 +86,9 @@ void Rail::OnLost(const absl::Status& why) {
     ++fruitless_;
     backoff_level_ = std::min(backoff_level_ + 1, kBackoffLevelMax);
   }
-  if (!session_.MayRecover(why) || fruitless_ > kFruitlessConnectionsMax) return GoDown(why);
+  if (!session_.MayRecover(why) || (fruitless_ > kFruitlessConnectionsMax && Needed())) return GoDown(why);
   state_ = State::kAway;
-  lost_ns_ = now;
+  lost_ns_ = needed_ns_ = now;
   lost_why_ = why;
   attempt_why_ = absl::OkStatus();
   ForgetConnection();
@@ -105,14 +123,31 @@ void Rail::ForgetConnection() {
 // their connections at once come back one by one.
 int64_t Rail::Backoff() const {
   if (backoff_level_ == 0) return 0;
-  const int64_t pause_ns = std::min(kBackoffNsMin << (backoff_level_ - 1), kBackoffNsMax);
+  const int64_t pause_ns =
+      std::min(kBackoffNsMin << (backoff_level_ - 1), been_up() ? kBackoffNsMax : kFirstBackoffNsMax);
   Random random(session_.token() ^ (uint64_t{index_} << 32 | generation_));
   return pause_ns - static_cast<int64_t>(random.Unit() * static_cast<double>(pause_ns / 2));
 }
 
-int64_t Rail::RecoveryEndsNs() const {
+// Beside another, the session can do without a rail that has carried nothing and has nothing to carry.
+bool Rail::Needed() const {
+  return index_ == 0 || next_sequence_ != 0 || expected_ != 0 || next_one_sided_ != 0 || !pending_.empty();
+}
+
+int64_t Rail::RecoveryEndsNs() {
+  if (session_.opening() && session_.connects()) return session_.connect_deadline_ns();
+  const bool last = session_.LostAllWith(index_);
+  if (!last && !Needed()) needed_ns_ = lane_.now_ns();
   const int64_t alone_ns = session_.recovery_timeout_ns();
-  return lost_ns_ + (session_.LostAllWith(index_) ? alone_ns : std::max(alone_ns, session_.peer_timeout_ns()));
+  return needed_ns_ + (last ? alone_ns : std::max(alone_ns, session_.peer_timeout_ns()));
+}
+
+absl::Status Rail::NotBack(int64_t waited_ns) const {
+  const std::string last = attempt_why_.ok() ? "" : absl::StrCat(" (the last attempt: ", attempt_why_.message(), ")");
+  const std::string what =
+      been_up() ? absl::StrCat(lost_why_.message(), "; lost, and not back after ", waited_ns / kNsPerMs, " ms", last)
+                : absl::StrCat("not connected in time", last);
+  return session_.Error(absl::StatusCode::kUnavailable, *this, what);
 }
 
 // Away or reconnecting. Returns when to look again.
@@ -120,10 +155,7 @@ int64_t Rail::TickAway() {
   const int64_t now = lane_.now_ns();
   const int64_t ends_ns = RecoveryEndsNs();
   if (now >= ends_ns) {
-    const std::string last = attempt_why_.ok() ? "" : absl::StrCat(" (the last attempt: ", attempt_why_.message(), ")");
-    session_.Fail(session_.Error(
-        absl::StatusCode::kUnavailable, *this,
-        absl::StrCat(lost_why_.message(), "; lost, and not back after ", (now - lost_ns_) / kNsPerMs, " ms", last)));
+    session_.Fail(NotBack(now - needed_ns_));
     return now + session_.peer_timeout_ns();
   }
   if (state_ != State::kAway || !session_.connects()) return ends_ns;
@@ -137,7 +169,7 @@ void Rail::Reconnect() {
   const int64_t deadline_ns = std::min(RecoveryEndsNs(), lane_.now_ns() + kReconnectAttemptNs);
   // Each attempt by the next path: the one that was lost may not be there any more.
   absl::StatusOr<ConnectionId> connection =
-      lane_.transport().Connect(session_.address(), index_ + generation_, hello, this, deadline_ns);
+      lane_.transport().Connect(session_.address(), next_path_++, hello, this, deadline_ns);
   if (!connection.ok()) return OnAttemptFailed(connection.status());
   connection_ = *connection;
   state_ = State::kReconnecting;
@@ -147,10 +179,16 @@ void Rail::OnAttemptFailed(const absl::Status& status) {
   state_ = State::kAway;
   attempt_why_ = status;
   if (session_.ended()) return;  // it is about to close this rail
-  if (NobodyListensThere(status) || absl::StrContains(status.message(), kRefusalNoSuchSession)) {
+  const bool in_vain = NobodyListensThere(status) || absl::StrContains(status.message(), kRefusalNoSuchSession);
+  if (been_up() && in_vain) {
     session_.Fail(session_.Error(absl::StatusCode::kUnavailable, *this,
                                  absl::StrCat(lost_why_.message(), "; lost, and then: ", status.message())));
     return;
+  }
+  if (!been_up()) {
+    retry_ns_ = std::numeric_limits<int64_t>::max();
+    session_.OnRailMissing(*this, status, in_vain);
+    if (in_vain) return;
   }
   backoff_level_ = std::min(backoff_level_ + 1, kBackoffLevelMax);
   retry_ns_ = lane_.now_ns() + Backoff();
@@ -173,17 +211,14 @@ void Rail::OnReconnected(absl::Span<const std::byte> reply) {
 }
 
 void Rail::OfferOnLane(const Hello& hello, std::unique_ptr<PendingConnection> pending) {
-  if (session_.ended() || !session_.MayRecover(absl::UnavailableError("")) || state_ == State::kClosing ||
-      state_ == State::kDown) {
-    return pending->Refuse(kRefusalNoSuchSession);
-  }
+  if (!TakesOffers()) return pending->Refuse(kRefusalNoSuchSession);
   const uint32_t latest = offered_ != nullptr ? offered_hello_.generation : generation_;
   if (!SequenceBefore(latest, hello.generation)) {
     return pending->Refuse(
         absl::StrCat("handshake: generation ", hello.generation, " of rail ", index_, " is not after ", latest));
   }
   if (session_.connects() || state_ == State::kIdle) {
-    return pending->Refuse(absl::StrCat("handshake: rail ", index_, " is not the peer's to connect again"));
+    return pending->Refuse(absl::StrCat("handshake: rail ", index_, " is not the peer's to connect"));
   }
   if (offered_ != nullptr) std::exchange(offered_, nullptr)->Refuse("handshake: a later generation is here");
   offered_ = std::move(pending);
@@ -191,6 +226,11 @@ void Rail::OfferOnLane(const Hello& hello, std::unique_ptr<PendingConnection> pe
   if (state_ == State::kAway) return TakeOffer();
   // Its loss has not been seen here yet.
   if (state_ == State::kUp) Drop(absl::UnavailableError("the peer connects the rail again"));
+}
+
+bool Rail::TakesOffers() const {
+  if (session_.ended() || state_ == State::kClosing || state_ == State::kDown) return false;
+  return !been_up() || session_.MayRecover(absl::UnavailableError(""));
 }
 
 void Rail::TakeOffer() {
@@ -206,6 +246,7 @@ void Rail::TakeOffer() {
 }
 
 void Rail::Resume(const Hello& hello) {
+  const bool first = !been_up();
   SetUp(true);
   if (SequenceBefore(next_sequence_, hello.acknowledged)) {
     return session_.FailViolation(
@@ -223,9 +264,13 @@ void Rail::Resume(const Hello& hello) {
     if (std::exchange(operation->replay, false)) --replays_;
     operation->resends = 0;  // those that it asks for it asks for anew
   }
-  ++reconnections_;
-  RailCounters::Add(counters_.reconnections, 1);
-  session_.OnRailBack(*this, lane_.now_ns() - lost_ns_);
+  if (first) {
+    session_.OnRailAdded(*this);
+  } else {
+    ++reconnections_;
+    RailCounters::Add(counters_.reconnections, 1);
+    session_.OnRailBack(*this, lane_.now_ns() - lost_ns_);
+  }
   // First of all what the device is to do again, in its order: its places in the window were taken before.
   while (!pending_.empty()) one_sided_.PushBack(pending_.PopFront());
   std::swap(pending_, one_sided_);

@@ -10,9 +10,10 @@ namespace mcp::internal {
 // Longer messages land where they belong once; a second copy would have to be discarded after it has landed.
 bool SessionImpl::Hedges(uint64_t bytes) const { return peer_hedges_ && rail_count_ > 1 && bytes <= eager_bytes_max_; }
 
-// With as many copies under way as the receiver can tell apart, the message goes once.
+// With as many copies under way as the receiver can tell apart, or without a second rail yet, the message goes once.
 void SessionImpl::LaunchHedge(Operation* operation) {
-  if (hedges_sent_.Holds(next_hedge_)) {
+  Rail& second = *rails_[1 + next_hedge_ % (rail_count_ - 1)];
+  if (hedges_sent_.Holds(next_hedge_) || (!second.TakesWork() && !second.been_up())) {
     operation->type = FrameType::kEager;
     return home().EnqueueOnLane(operation);
   }
@@ -35,7 +36,6 @@ void SessionImpl::LaunchHedge(Operation* operation) {
   hedges_sent_.Flip(hedge->number);
   hedges_under_way_.fetch_add(1, std::memory_order_relaxed);
   hedged_messages_.store(hedged_messages_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  Rail& second = *rails_[1 + hedge->number % (rail_count_ - 1)];
   EnqueueCopy(home(), hedge);
   if (second.lane().OnThisLane()) return EnqueueCopy(second, hedge);
   Submission submission;

@@ -67,11 +67,11 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
 
   // Lifecycle, any thread.
   void Connect(std::string address, OpenCallback opened);
-  // The acceptor's: settles what both sides want from the peer's hello, and takes the peer in on the rail's lane.
+  // The acceptor's: settles what both sides want from the peer's hello, and takes the peer in on the home lane.
   void Negotiate(const Hello& hello);
-  void AcceptRail(uint16_t rail, std::unique_ptr<PendingConnection> pending, OpenCallback accepted);
-  // The same for a rail whose connection was lost; hello.rail is one of this session's.
-  void ReacceptRail(const Hello& hello, std::unique_ptr<PendingConnection> pending);
+  void Accept(std::unique_ptr<PendingConnection> pending, OpenCallback accepted);
+  // The same for a rail after the first, or one whose connection was lost; hello.rail is one of this session's.
+  void AcceptRail(const Hello& hello, std::unique_ptr<PendingConnection> pending);
   Hello MakeHello(const Rail& rail) const;
   void Close(Completion completion);
   // Ends the session with an error; the first one counts.
@@ -108,6 +108,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   SessionDescription Describe() const;
   SessionStatistics Statistics() const;
 
+  bool opening() const { return phase_.load(std::memory_order_acquire) == Phase::kOpening; }
   bool ended() const { return ended_.load(std::memory_order_acquire); }
   bool checksum() const { return checksum_; }
   // Payload of a frame of many small operations; 0 where the peer takes none.
@@ -120,6 +121,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   uint32_t outstanding_max_per_rail() const { return outstanding_max_per_rail_; }
   int64_t peer_timeout_ns() const { return peer_timeout_ns_; }
   int64_t recovery_timeout_ns() const { return recovery_timeout_ns_; }
+  int64_t connect_deadline_ns() const { return connect_deadline_ns_; }  // the connecting side's
   // This side connects the rails, to there; the other one waits.
   bool connects() const { return !address_.empty(); }
   const std::string& address() const { return address_; }
@@ -127,8 +129,14 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // For lanes.
   static void Take(Lane& lane, Submission& submission);
 
+  // Any thread: a rail that was never connected has work.
+  void ConnectWanted(Rail& rail);
+
   // For rails; on the rail's lane.
-  void OnRailConnected(Rail& rail, absl::Span<const std::byte> reply);
+  void OnFirstConnected(absl::Span<const std::byte> reply);
+  // A rail after the first is connected for the first time, or an attempt to do so failed, the last one if `in_vain`.
+  void OnRailAdded(const Rail& rail);
+  void OnRailMissing(const Rail& rail, const absl::Status& why, bool in_vain);
   void OnRailDown(Rail& rail, const absl::Status& status);
   // Whether a rail that was lost for that reason is to be connected again.
   bool MayRecover(const absl::Status& why) const;
@@ -265,10 +273,13 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // A message that had been granted is not sent to its end, and nothing of it is on its way any more: tells the peer.
   void GiveUp(OperationId id, uint64_t key);
   void Revoke(Rail& rail, uint64_t key);
+  // The sender will not fill the landing that it was granted.
+  static void Abandon(Rail& rail, uint64_t key);
   void Grant(PostedReceive* receive, uint64_t tag, uint64_t length, uint64_t transfer);
   void FinishReceive(PostedReceive* receive, absl::Status status, uint64_t bytes, uint64_t tag);
   void FinishDelivered(PostedReceive* receive, uint64_t bytes, uint64_t tag);
   void OnPeerClose();
+  void OnConnect(const Frame& frame);
   bool CancelOnHome(OperationId id, const absl::Status& status);
   void ExpireOnHome();
   void WithdrawSend(uint64_t transfer, const absl::Status& status);
@@ -281,8 +292,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
 
   // Messages that were matched, on the home lane.
   void StartMatched(Operation* operation);
+  void EnterChoice();
   void StartStream(const Part& whole);
-  RailMask RailsForStreams() const;
+  RailMask RailsForStreams();
   void PumpStream(Stream* stream);
   void OnPieceDone(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes);
   void StopStream(Stream* stream, absl::StatusCode code);
@@ -292,7 +304,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   uint64_t Retransmits() const;
 
   // Opening and the end.
-  void ConnectRail(Rail& rail);
+  void AwaitUseOfRails();
+  void DescribeRail(const Rail& rail);
   void Open();
   bool OffersOneSided() const;
   void CloseIfDrained();
@@ -331,10 +344,10 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   std::atomic<Phase> phase_{Phase::kOpening};
   std::atomic<bool> ended_{false};
   std::atomic<bool> peer_closed_{false};
-  std::atomic<bool> peer_left_{false};  // its session has ended: what closes now stays closed
-  std::atomic<uint32_t> rails_up_{0};   // in the lower half; above it, once none is, which one was the last
-  std::atomic<uint64_t> losses_{0};     // of rails
-  std::atomic<uint32_t> rails_connected_{0};
+  std::atomic<bool> peer_left_{false};     // its session has ended: what closes now stays closed
+  std::atomic<uint32_t> rails_up_{0};      // in the lower half; above it, once none is, which one was the last
+  std::atomic<uint64_t> rail_changes_{0};  // that were lost, or connected for the first time
+  std::atomic<uint32_t> rails_made_{0};    // that were ever connected
   std::atomic<uint32_t> rails_down_{0};
   std::atomic<uint32_t> rails_finished_{0};
   std::atomic<uint32_t> next_rail_{0};

@@ -78,43 +78,46 @@ void SessionImpl::Connect(std::string address, OpenCallback opened) {
     const std::lock_guard<std::mutex> lock(mutex_);
     opened_ = std::move(opened);
   }
-  home_lane_.Run([self = shared_from_this()] { self->ConnectRail(self->home()); });
+  home_lane_.Run([self = shared_from_this()] {
+    if (self->ended()) return;
+    self->connect_deadline_ns_ = self->home_lane_.now_ns() + self->options_.connect_timeout.count() * kNsPerMs;
+    const auto hello = EncodeHello(self->MakeHello(self->home()));
+    const absl::Status begun = self->home().ConnectOnLane(self->address_, hello, self->connect_deadline_ns_);
+    if (!begun.ok()) self->Fail(begun);
+  });
 }
 
-void SessionImpl::ConnectRail(Rail& rail) {
-  if (ended()) return;
-  if (connect_deadline_ns_ == 0) {
-    connect_deadline_ns_ = rail.lane().now_ns() + options_.connect_timeout.count() * kNsPerMs;
-  }
-  const auto hello = EncodeHello(MakeHello(rail));
-  if (absl::Status begun = rail.ConnectOnLane(address_, hello, connect_deadline_ns_); !begun.ok()) Fail(begun);
-}
-
-void SessionImpl::OnRailConnected(Rail& rail, absl::Span<const std::byte> reply) {
+void SessionImpl::OnFirstConnected(absl::Span<const std::byte> reply) {
   const absl::StatusOr<Hello> hello = DecodeHello(reply);
   if (!hello.ok())
     return Fail(absl::Status(hello.status().code(), absl::StrCat(peer_, ": ", hello.status().message())));
-  if (rail.index() != 0 && (hello->session_token != token_ || hello->engine_id != peer_engine_id_)) {
-    return Fail(Error(absl::StatusCode::kUnavailable, rail, "handshake: the reply is not of this session's peer"));
+  Negotiate(*hello);
+  token_ = hello->session_token;
+  AwaitUseOfRails();
+  DescribeRail(home());
+  if (rails_made_.fetch_add(1, std::memory_order_acq_rel) + 1 == rail_count_ || options_.rails_on_first_use) {
+    return home_lane_.Run([self = shared_from_this()] { self->Open(); });
   }
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    descriptions_[rail.index()] = rail.DescribeOnLane();
+  for (uint16_t i = 1; i < rail_count_; ++i) rails_[i]->Want();
+}
+
+// From here on they can be wanted, here and by the peer.
+void SessionImpl::AwaitUseOfRails() {
+  for (uint16_t i = 1; i < rail_count_; ++i) {
+    DescribeRail(*rails_[i]);
+    rails_[i]->lane().Run([self = shared_from_this(), &rail = *rails_[i]] {
+      if (!self->ended()) rail.AwaitUseOnLane();
+    });
   }
-  if (rail.index() == 0) {
-    Negotiate(*hello);
-    token_ = hello->session_token;
-    for (uint16_t i = 1; i < rail_count_; ++i) {
-      Rail& other = *rails_[i];
-      other.lane().Run([self = shared_from_this(), &other] { self->ConnectRail(other); });
-    }
-  }
-  if (rails_connected_.fetch_add(1, std::memory_order_acq_rel) + 1 < rail_count_) return;
-  home_lane_.Run([self = shared_from_this()] { self->Open(); });
+}
+
+void SessionImpl::DescribeRail(const Rail& rail) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  descriptions_[rail.index()] = rail.DescribeOnLane();
 }
 
 void SessionImpl::Open() {
-  if (ended()) return;
+  if (ended() || !opening()) return;
   phase_.store(Phase::kOpen, std::memory_order_release);
   OpenCallback opened;
   {
@@ -125,24 +128,18 @@ void SessionImpl::Open() {
   if (opened) std::move(opened)(shared_from_this());
 }
 
-void SessionImpl::AcceptRail(uint16_t index, std::unique_ptr<PendingConnection> pending, OpenCallback accepted) {
-  Rail& rail = *rails_[index];
-  rail.lane().Run(
-      [self = shared_from_this(), &rail, pending = std::move(pending), accepted = std::move(accepted)]() mutable {
-        if (self->ended() || rail.state() != Rail::State::kIdle) {
-          pending->Refuse(absl::StrCat("rail ", rail.index(), " is taken, or its session has ended"));
-          return;
-        }
-        const auto reply = EncodeHello(self->MakeHello(rail));
-        if (absl::Status taken = rail.AcceptOnLane(std::move(pending), reply); !taken.ok()) return self->Fail(taken);
-        {
-          const std::lock_guard<std::mutex> lock(self->mutex_);
-          self->descriptions_[rail.index()] = rail.DescribeOnLane();
-        }
-        if (!accepted) return;
-        self->phase_.store(Phase::kOpen, std::memory_order_release);
-        std::move(accepted)(self);
-      });
+void SessionImpl::Accept(std::unique_ptr<PendingConnection> pending, OpenCallback accepted) {
+  home_lane_.Run([self = shared_from_this(), pending = std::move(pending), accepted = std::move(accepted)]() mutable {
+    if (self->ended()) return pending->Refuse("the session has ended");
+    self->AwaitUseOfRails();  // before the peer knows the session by which it can connect them
+    const auto reply = EncodeHello(self->MakeHello(self->home()));
+    const absl::Status taken = self->home().AcceptOnLane(std::move(pending), reply);
+    if (!taken.ok()) return self->Fail(taken);
+    self->rails_made_.fetch_add(1, std::memory_order_acq_rel);
+    self->DescribeRail(self->home());
+    self->phase_.store(Phase::kOpen, std::memory_order_release);
+    std::move(accepted)(self);
+  });
 }
 
 absl::Status SessionImpl::Error(absl::StatusCode code, const Rail& rail, absl::string_view what) const {

@@ -105,6 +105,8 @@ void SessionImpl::OnOrdered(Rail& rail, const Frame& frame, const std::byte* pay
       return OnAbandon(rail, frame);
     case FrameType::kClose:
       return OnPeerClose();
+    case FrameType::kConnect:
+      return OnConnect(frame);
     default:
       return;
   }
@@ -272,10 +274,8 @@ void SessionImpl::OnGrant(const Frame& frame) {
                            absl::StrCat("grant frame: transfer ", frame.grant.transfer, " was never announced"));
     }
     // Withdrawn while the grant was on its way: the receiver must not wait for it.
-    if (frame.grant.key == 0) return;
-    Operation* abandon = home().NewFrame(FrameType::kAbandon);
-    abandon->words[0] = frame.grant.key;
-    return home().EnqueueOnLane(abandon);
+    if (frame.grant.key != 0) Abandon(home(), frame.grant.key);
+    return;
   }
   if (frame.grant.key == 0) {
     const absl::Status refused = TooLong(operation->payload_bytes, frame.grant.limit);
@@ -301,10 +301,18 @@ void SessionImpl::OnRevoke(const Frame& frame) {
 }
 
 // A device that places writes by itself cannot be told to discard them. So the peer keeps the landing until each rail
-// has said, behind all that was posted there, that nothing more comes.
+// has said, behind all that was posted there, that nothing more comes. Where a rail was never connected, nothing was
+// posted, and nothing will be now: the first rail says so in its stead.
 void SessionImpl::Revoke(Rail& rail, uint64_t key) {
   rail.RevokeOnLane(key);
   if (!rail.device_places() || rail.index() >= rail_count_) return;
+  if (rail.been_up()) return Abandon(rail, key);
+  home_lane_.Run([self = shared_from_this(), key] {
+    if (!self->ended()) self->Abandon(self->home(), key);
+  });
+}
+
+void SessionImpl::Abandon(Rail& rail, uint64_t key) {
   Operation* abandon = rail.NewFrame(FrameType::kAbandon);
   abandon->words[0] = key;
   rail.EnqueueOnLane(abandon);

@@ -45,11 +45,11 @@ Rail* SessionImpl::OwnRail() {
   const uint32_t home = home_lane_.index();
   const uint32_t first = lane->index() >= home ? lane->index() - home : lane->index() + lane_count_ - home;
   if (first >= rail_count_ || !rails_[first]->lane().OnThisLane()) return nullptr;
-  if (first + lane_count_ >= rail_count_) return rails_[first]->up() ? rails_[first].get() : nullptr;
+  if (first + lane_count_ >= rail_count_) return rails_[first]->TakesWork() ? rails_[first].get() : nullptr;
   const uint32_t rails = (rail_count_ - first + lane_count_ - 1) / lane_count_;
   for (uint32_t i = 0; i < rails; ++i) {
     Rail* const rail = rails_[first + rails_[first]->NextTurnOnLane() % rails * lane_count_].get();
-    if (rail->up()) return rail;
+    if (rail->TakesWork()) return rail;
   }
   return nullptr;
 }
@@ -65,20 +65,20 @@ Rail* SessionImpl::ChooseRail(OperationId* id, bool* own) {
 }
 
 // One of another lane, or else, where none is up or none that is has room, one that is away: the operation waits for it
-// to come back.
+// to come back. One that was never connected may never be.
 ABSL_ATTRIBUTE_NOINLINE Rail* SessionImpl::ChooseOtherRail(OperationId* id, bool* own) {
   const uint32_t limit = outstanding_max_per_rail_;
   const uint32_t first = rail_count_ == 1 ? 0 : NextRailIndex();
   for (uint32_t i = 0; i < rail_count_; ++i) {
     Rail& rail = *rails_[(first + i) % rail_count_];
-    if (!rail.up() || !rail.places().Take(false, limit)) continue;
+    if (!rail.TakesWork() || !rail.places().Take(false, limit)) continue;
     *id = RailNames(rail.index()) | rail.places().NextNumber(false);
     return &rail;
   }
   for (uint32_t i = 0; i < rail_count_; ++i) {
     Rail& rail = *rails_[(first + i) % rail_count_];
     const bool ours = rail.lane().OnThisLane();
-    if (rail.up() || !rail.places().Take(ours, limit)) continue;
+    if (rail.up() || !rail.been_up() || !rail.places().Take(ours, limit)) continue;
     *id = RailNames(rail.index()) | rail.places().NextNumber(ours);
     *own = ours;
     return &rail;
@@ -263,10 +263,7 @@ absl::Status SessionImpl::Cancel(OperationId id) {
 void SessionImpl::GiveUp(OperationId id, uint64_t key) {
   if (!CountedByHome(id) || ended()) return;
   home_lane_.Run([self = shared_from_this(), key] {
-    if (self->ended()) return;
-    Operation* abandon = self->home().NewFrame(FrameType::kAbandon);
-    abandon->words[0] = key;
-    self->home().EnqueueOnLane(abandon);
+    if (!self->ended()) self->Abandon(self->home(), key);
   });
 }
 

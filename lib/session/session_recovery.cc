@@ -1,4 +1,5 @@
-// What a session has to do with the loss of its rails: whether they may come back, and who counts them.
+// What a session has to do with the coming and going of its rails: when those after the first are connected, whether
+// lost ones may come back, and who counts them.
 #include "absl/strings/str_cat.h"
 #include "lib/base/units.h"
 #include "lib/session/session_impl.h"
@@ -47,7 +48,7 @@ bool SessionImpl::LostAllWith(uint16_t rail) const {
 }
 
 void SessionImpl::OnRailLost(const Rail& rail, const absl::Status& why) {
-  losses_.fetch_add(1, std::memory_order_relaxed);
+  rail_changes_.fetch_add(1, std::memory_order_relaxed);
   TellChoiceOfRail(rail.index());
   host_.logger().Log(LogLevel::kWarning, Error(why.code(), rail, why.message()).message(), "; lost, ",
                      connects() ? "connecting it again" : "waiting for the peer to connect it again");
@@ -64,12 +65,48 @@ void SessionImpl::OnRailBack(const Rail& rail, int64_t away_ns) {
   TellChoiceOfRail(rail.index());
   host_.logger().Log(LogLevel::kInfo, "session with ", peer_, ": rail ", rail.index(), ": back after ",
                      away_ns / kNsPerUs, " us, as generation ", rail.generation());
-  const std::lock_guard<std::mutex> lock(mutex_);
-  descriptions_[rail.index()] = rail.DescribeOnLane();
+  DescribeRail(rail);
 }
 
-// The acceptor's: the peer has lost the rail's connection, whether or not this side has seen it.
-void SessionImpl::ReacceptRail(const Hello& hello, std::unique_ptr<PendingConnection> pending) {
+// Only one side connects; the other one asks it to.
+void SessionImpl::ConnectWanted(Rail& rail) {
+  if (connects()) return rail.lane().Run([self = shared_from_this(), &rail] { rail.ConnectWantedOnLane(); });
+  home_lane_.Run([self = shared_from_this(), &rail] {
+    if (self->ended() || rail.up()) return;
+    Operation* connect = self->home().NewFrame(FrameType::kConnect);
+    connect->words[0] = rail.index();
+    self->home().EnqueueOnLane(connect);
+  });
+}
+
+void SessionImpl::OnConnect(const Frame& frame) {
+  if (!connects()) return FailViolation(home(), "connect frame: the rails are not this side's to connect");
+  if (frame.connect.rail == 0 || frame.connect.rail >= rail_count_) {
+    return FailViolation(
+        home(), absl::StrCat("connect frame: rail ", frame.connect.rail, " is not between 1 and ", rail_count_ - 1));
+  }
+  rails_[frame.connect.rail]->Want();
+}
+
+void SessionImpl::OnRailAdded(const Rail& rail) {
+  rail_changes_.fetch_add(1, std::memory_order_relaxed);
+  TellChoiceOfRail(rail.index());
+  DescribeRail(rail);
+  host_.logger().Log(LogLevel::kDebug, "session with ", peer_, ": rail ", rail.index(), ": connected");
+  const bool all = rails_made_.fetch_add(1, std::memory_order_acq_rel) + 1 == rail_count_;
+  if (connects() && all) home_lane_.Run([self = shared_from_this()] { self->Open(); });
+}
+
+// Its work goes by the others meanwhile, but where the session was to have all of them from the beginning.
+void SessionImpl::OnRailMissing(const Rail& rail, const absl::Status& why, bool in_vain) {
+  DescribeRail(rail);
+  const absl::Status missing = Error(why.code(), rail, absl::StrCat("not connected: ", why.message()));
+  if (in_vain && opening()) return Fail(missing);
+  host_.logger().LogOnce(LogLevel::kWarning, missing.message(), in_vain ? "" : "; it is tried again");
+}
+
+// The peer connects the rail for the first time, or has lost its connection, whether or not this side has seen it.
+void SessionImpl::AcceptRail(const Hello& hello, std::unique_ptr<PendingConnection> pending) {
   Rail& rail = *rails_[hello.rail];
   rail.lane().Run([self = shared_from_this(), &rail, hello, pending = std::move(pending)]() mutable {
     if (hello.engine_id != self->peer_engine_id_) return pending->Refuse(kRefusalNoSuchSession);
@@ -77,14 +114,14 @@ void SessionImpl::ReacceptRail(const Hello& hello, std::unique_ptr<PendingConnec
   });
 }
 
-// One that is up, where there is one: the others' work would wait.
+// One that is up, where there is one: others' work would wait.
 Rail& SessionImpl::NextCarrier() {
   const uint32_t first = NextRailIndex();
   for (uint32_t i = 0; i < rail_count_; ++i) {
     Rail& rail = *rails_[(first + i) % rail_count_];
-    if (rail.up()) return rail;
+    if (rail.TakesWork()) return rail;
   }
-  return *rails_[first];
+  return home();
 }
 
 }  // namespace mcp::internal

@@ -14,14 +14,21 @@ void SessionImpl::StartMatched(Operation* operation) {
     if (carrier.lane().OnThisLane()) return StartWrite(carrier, operation);
     return SubmitPart(carrier, MakeTransfer(home_lane_, operation));
   }
-  if (!choice_.entered()) choice_.Enter(rail_count_, home().AskPathOnLane());
+  if (!choice_.entered()) EnterChoice();
   const TransferChoice choice = choice_.Choose(length, home_lane_.clock().NowNs());
   const Part part = MakeTransfer(home_lane_, operation);
   part.transfer->choice = choice;
-  part.transfer->losses = losses_.load(std::memory_order_relaxed);
+  part.transfer->rail_changes = rail_changes_.load(std::memory_order_relaxed);
   if (choice.protocol == Protocol::kStream) return StartStream(part);
   if (Spreads(home(), length)) return Spread(home(), part);
   SubmitPart(NextCarrier(), part);
+}
+
+void SessionImpl::EnterChoice() {
+  choice_.Enter(rail_count_, home().AskPathOnLane());
+  for (uint16_t i = 0; i < rail_count_; ++i) {
+    if (!rails_[i]->up()) choice_.OnRail(i, false, home_lane_.now_ns());
+  }
 }
 
 void SessionImpl::StartStream(const Part& whole) {
@@ -44,12 +51,14 @@ void SessionImpl::StartStream(const Part& whole) {
 }
 
 // One that is away is dealt nothing more while another is up.
-RailMask SessionImpl::RailsForStreams() const {
+RailMask SessionImpl::RailsForStreams() {
   RailMask up = 0;
+  RailMask been_up = 0;
   for (uint32_t i = 0; i < rail_count_; ++i) {
-    if (rails_[i]->up()) up |= RailMask{1} << i;
+    if (rails_[i]->TakesWork()) up |= RailMask{1} << i;
+    if (rails_[i]->been_up()) been_up |= RailMask{1} << i;
   }
-  return up != 0 ? up : (RailMask{1} << rail_count_) - 1;
+  return up != 0 ? up : been_up;
 }
 
 void SessionImpl::PumpStream(Stream* stream) {

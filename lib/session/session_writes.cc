@@ -89,7 +89,7 @@ void SessionImpl::Spread(Rail& first, Part part) {
   uint64_t rails = 0;
   for (uint32_t i = 0; i < rail_count_; ++i) {
     Rail* const rail = rails_[(first.index() + i) % rail_count_].get();
-    if (rail->up()) carriers[rails++] = rail;
+    if (rail->TakesWork()) carriers[rails++] = rail;
   }
   if (rails == 0) carriers[rails++] = &first;  // all are away: it waits for one
   const uint64_t share = (part.length / rails + kTileUnitBytes - 1) / kTileUnitBytes * kTileUnitBytes;
@@ -148,8 +148,8 @@ void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
   const OperationId id = transfer->id;
   const uint64_t length = transfer->length;
   if (transfer->choice.made()) {
-    // The time that a rail was away says nothing of the protocol.
-    if (failed == 0 && transfer->losses == losses_.load(std::memory_order_relaxed)) {
+    // The time that a rail was away, or came, says nothing of the protocol.
+    if (failed == 0 && transfer->rail_changes == rail_changes_.load(std::memory_order_relaxed)) {
       choice_.Complete(transfer->choice, length, Retransmits(), home_lane_.clock().NowNs());
     } else {
       choice_.Abandon(length);

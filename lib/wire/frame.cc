@@ -30,6 +30,7 @@ constexpr TypeTraits kTraits[] = {
     {"hedged", 2, kFlagPayloadChecked},
     {"puts", 1, kFlagPayloadChecked, kFlagPayloadChecked},
     {"messages", 1, kFlagPayloadChecked, kFlagPayloadChecked},
+    {"connect", 1, 0},
 };
 constexpr size_t kTypeCount = sizeof(kTraits) / sizeof(kTraits[0]);
 

@@ -44,6 +44,8 @@ enum class FrameType : uint8_t {
   // Sequenced, and only to a peer whose hello says that it takes them. Always checked: entries say where things go.
   kPuts = 13,      // payload follows: (count) puts, as lib/wire/pack.h has them
   kMessages = 14,  // payload follows: (count) whole messages, likewise
+  // Sequenced.
+  kConnect = 15,  // the sender, whom the session's rails are not to connect, has work for the (rail)
 };
 
 enum FrameFlag : uint8_t {
@@ -104,6 +106,9 @@ struct Frame {
     struct {
       uint64_t count;
     } pack;
+    struct {
+      uint64_t rail;
+    } connect;
     struct {
       uint64_t credit, resend;
     } ack;

@@ -13,10 +13,10 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr FrameType kAllTypes[] = {FrameType::kPut,     FrameType::kTile,    FrameType::kEager,  FrameType::kRequest,
-                                   FrameType::kGrant,   FrameType::kGet,     FrameType::kRevoke, FrameType::kWithdraw,
-                                   FrameType::kAbandon, FrameType::kClose,   FrameType::kAck,    FrameType::kHedged,
-                                   FrameType::kPuts,    FrameType::kMessages};
+constexpr FrameType kAllTypes[] = {FrameType::kPut,     FrameType::kTile,     FrameType::kEager,  FrameType::kRequest,
+                                   FrameType::kGrant,   FrameType::kGet,      FrameType::kRevoke, FrameType::kWithdraw,
+                                   FrameType::kAbandon, FrameType::kClose,    FrameType::kAck,    FrameType::kHedged,
+                                   FrameType::kPuts,    FrameType::kMessages, FrameType::kConnect};
 
 Frame Example(FrameType type) {
   Frame frame;

@@ -16,7 +16,7 @@
 namespace mcp::internal {
 
 inline constexpr uint32_t kHelloMagic = 0x5350434d;  // "MCPS"
-inline constexpr uint16_t kHelloVersion = 2;
+inline constexpr uint16_t kHelloVersion = 3;
 inline constexpr size_t kHelloBytes = 96;
 inline constexpr uint16_t kRailsMax = 8;
 // A peer may not make this side keep more of its gets at once.
@@ -42,7 +42,7 @@ struct Hello {
   uint64_t session_token = 0;  // names the session at the acceptor; 0 asks for a new one, which the reply names
   uint16_t rail = 0;           // index of this rail
   uint16_t rails = 1;          // wanted; the reply says how many are allowed
-  uint32_t generation = 0;     // of the rail: grows with each reconnection
+  uint32_t generation = 0;     // of the rail: grows with each attempt to connect it; 0 opens a session
   uint32_t peer_timeout_ms = 0;
   uint32_t outstanding_max = 0;     // operations that the sender may have in flight
   uint64_t eager_credit_bytes = 0;  // that the sender of this Hello can hold unmatched

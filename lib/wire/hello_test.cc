@@ -57,7 +57,7 @@ TEST(Hello, ComesBackAsItWas) {
 
 TEST(Hello, RefusalsNameFieldAndValue) {
   EXPECT_THAT(Refusal(Changed(0, 'X')), HasSubstr("magic 0x53504358 should be 0x5350434d"));
-  EXPECT_THAT(Refusal(Changed(4, 9)), HasSubstr("version 9 is not spoken here, only 2"));
+  EXPECT_THAT(Refusal(Changed(4, 9)), HasSubstr("version 9 is not spoken here, only 3"));
   EXPECT_THAT(Refusal(Changed(6, 95)), HasSubstr("length 95"));
   EXPECT_THAT(Refusal(Changed(8, 0x81)), HasSubstr("features 0x81"));
   EXPECT_THAT(Refusal(Changed(32, 2)), HasSubstr("rail 2 of 2"));

@@ -175,6 +175,7 @@ int Send(const std::string& transport, const std::string& address, const std::st
   if (!engine.ok()) return Fail(engine.status());
   mcp::SessionOptions options;
   options.rails = kLanes;
+  options.rails_on_first_use = false;
   options.peer_timeout = std::chrono::minutes(1);
   auto session = (*engine)->Connect(address, options);
   if (!session.ok()) return Fail(session.status());

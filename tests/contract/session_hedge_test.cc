@@ -32,6 +32,12 @@ class SessionHedge : public SessionContract {
     target_ = &NewMemory(server_engine(), 8 << 20);
   }
 
+  SessionOptions Options() override {
+    SessionOptions options = SessionContract::Options();
+    options.rails_on_first_use = false;
+    return options;
+  }
+
   Memory* source_ = nullptr;
   Memory* target_ = nullptr;
 };
@@ -114,6 +120,7 @@ class LostCopies {
     server_ = world_->MakeEngine(0);
     SessionOptions options;
     options.rails = 2;
+    options.rails_on_first_use = false;
     EXPECT_TRUE(world_->Connect(client_, server_, options, &ends_)) << ends_.status;
   }
 

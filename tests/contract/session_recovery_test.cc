@@ -38,6 +38,7 @@ class SessionRecovery : public testing::Test {
     server_engine_ = world_->MakeEngine(0);
     world_->ledger()->Stop();
     options.rails = rails;
+    options.rails_on_first_use = false;
     ASSERT_TRUE(world_->Connect(client_engine_, server_engine_, options, &ends_)) << ends_.status;
     for (Engine* engine : {client_engine_, server_engine_})
       memories_.push_back(std::make_unique<Memory>(engine, kBytes));

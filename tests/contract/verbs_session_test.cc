@@ -45,6 +45,7 @@ class VerbsSession : public SessionContract {
   SessionOptions Options() override {
     SessionOptions options = SessionContract::Options();
     options.recovery_timeout = std::chrono::seconds(5);  // this is about what is mended, not about how soon
+    options.rails_on_first_use = false;                  // and about rails that both sides have had
     return options;
   }
 
@@ -105,7 +106,11 @@ TEST_P(VerbsSession, AFailedRequestInTheMiddleOfTransfersIsMended) {
 
 class VerbsSessionThatEnds : public VerbsSession {
  protected:
-  SessionOptions Options() override { return SessionContract::Options(); }
+  SessionOptions Options() override {
+    SessionOptions options = SessionContract::Options();
+    options.rails_on_first_use = false;
+    return options;
+  }
 };
 INSTANTIATE_TEST_SUITE_P(Every, VerbsSessionThatEnds, testing::ValuesIn(CasesOf({1, 2, 4})), SessionCaseName);
 INSTANTIATE_TEST_SUITE_P(Protected, VerbsSessionThatEnds, testing::ValuesIn(ProtectedCases()), SessionCaseName);

@@ -27,7 +27,7 @@ namespace mcp::internal {
 namespace {
 
 constexpr size_t kStepsMax = 256;
-constexpr int kFrameTypes = static_cast<int>(FrameType::kMessages);  // the last one
+constexpr int kFrameTypes = static_cast<int>(FrameType::kConnect);  // the last one
 constexpr uint64_t kExportedBytes = 4096;
 constexpr uint64_t kCanaryBytes = 4096;
 constexpr uint64_t kLandingBytes = 128 << 10;

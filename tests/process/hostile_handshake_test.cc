@@ -55,7 +55,7 @@ struct BadHello {
 const std::vector<BadHello>& BadHellos() {
   static const auto* const hellos = new std::vector<BadHello>{
       {"magic", "handshake: magic 0x12345678 should be 0x5350434d", ChangedHello<uint32_t>(0, 0x12345678)},
-      {"version", "handshake: version 77 is not spoken here, only 2", ChangedHello<uint16_t>(4, 77)},
+      {"version", "handshake: version 77 is not spoken here, only 3", ChangedHello<uint16_t>(4, 77)},
       {"length", "handshake: length 95 (96 received) should be 96", ChangedHello<uint16_t>(6, 95)},
       {"too_short", "handshake: length 5 is too short", Bytes(5)},
       {"too_long", "handshake: length 96 (97 received) should be 96",
@@ -70,7 +70,7 @@ const std::vector<BadHello>& BadHellos() {
          bytes[20] ^= std::byte{1};
          return bytes;
        }()},
-      {"features", "handshake: features 0x8001 has bits that version 2 does not know",
+      {"features", "handshake: features 0x8001 has bits that version 3 does not know",
        ChangedHello<uint64_t>(8, 0x8001)},
       {"no_rails", "handshake: rails 0", ChangedHello<uint16_t>(34, 0)},
       {"too_many_rails", "handshake: rails 9", ChangedHello<uint16_t>(34, 9)},
@@ -174,12 +174,17 @@ TEST_P(HostileConnection, WhatBelongsOnRail0) {
   ASSERT_NE(visitor, nullptr);
   hello.rail = 1;
   hello.session_token = first.reply().session_token;
+  RawPeer early;
+  ASSERT_TRUE(early.Connect(door(), hello));
+  EXPECT_FALSE(early.accepted());
+  EXPECT_TRUE(absl::StrContains(early.refusal(), "generation 0 for rail 1")) << early.refusal();
+  hello.generation = 1;
   RawPeer second;
   ASSERT_TRUE(second.Connect(door(), hello) && second.accepted()) << second.refusal();
   RawPeer third;
   ASSERT_TRUE(third.Connect(door(), hello));
   EXPECT_FALSE(third.accepted());
-  EXPECT_TRUE(absl::StrContains(third.refusal(), "rail 1 is taken")) << third.refusal();
+  EXPECT_TRUE(absl::StrContains(third.refusal(), "generation 1 of rail 1 is not after 1")) << third.refusal();
   Frame frame;
   frame.type = FrameType::kEager;
   frame.payload_bytes = 64;

@@ -123,6 +123,7 @@ void DataPath::FinishSession() {
 SessionOptions DataPath::session_options() const {
   SessionOptions options;
   options.rails = spec_.rails;
+  options.rails_on_first_use = false;  // what is reported is what carries
   options.checksum = spec_.checksum;
   if (spec_.lanes == 0) options.peer_timeout = kDrivenPeerTimeout;
   return options;
