@@ -166,7 +166,9 @@ int64_t Rail::TickAway() {
 void Rail::Reconnect() {
   ++generation_;
   const auto hello = EncodeHello(session_.MakeHello(*this));
-  const int64_t deadline_ns = std::min(RecoveryEndsNs(), lane_.now_ns() + kReconnectAttemptNs);
+  // Nobody waits for the first connection; and over a path that is full of the other rails' payload it takes its time.
+  const int64_t deadline_ns = been_up() ? std::min(RecoveryEndsNs(), lane_.now_ns() + kReconnectAttemptNs)
+                                        : lane_.now_ns() + session_.connect_timeout_ns();
   // Each attempt by the next path: the one that was lost may not be there any more.
   absl::StatusOr<ConnectionId> connection =
       lane_.transport().Connect(session_.address(), next_path_++, hello, this, deadline_ns);

@@ -121,6 +121,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   uint32_t outstanding_max_per_rail() const { return outstanding_max_per_rail_; }
   int64_t peer_timeout_ns() const { return peer_timeout_ns_; }
   int64_t recovery_timeout_ns() const { return recovery_timeout_ns_; }
+  int64_t connect_timeout_ns() const { return connect_timeout_ns_; }
   int64_t connect_deadline_ns() const { return connect_deadline_ns_; }  // the connecting side's
   // This side connects the rails, to there; the other one waits.
   bool connects() const { return !address_.empty(); }
@@ -332,6 +333,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   uint64_t pack_bytes_max_ = 0;
   int64_t peer_timeout_ns_;
   int64_t recovery_timeout_ns_;
+  int64_t connect_timeout_ns_;
   uint64_t peer_engine_id_ = 0;
   uint32_t outstanding_max_per_rail_;
   uint64_t eager_bytes_max_;

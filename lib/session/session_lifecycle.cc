@@ -25,6 +25,7 @@ SessionImpl::SessionImpl(SessionHost& host, const SessionOptions& options, uint3
       checksum_(options.checksum),
       peer_timeout_ns_(options.peer_timeout.count() * kNsPerMs),
       recovery_timeout_ns_(options.recovery_timeout.count() * kNsPerMs),
+      connect_timeout_ns_(options.connect_timeout.count() * kNsPerMs),
       outstanding_max_per_rail_(std::max<uint32_t>(1, options.outstanding_max / rails)),
       eager_bytes_max_(std::min<uint64_t>(home_lane_.transport().info().eager_bytes_max,
                                           home_lane_.transport().info().message_bytes_max - kFrameHeaderBytesMax)),
@@ -80,7 +81,7 @@ void SessionImpl::Connect(std::string address, OpenCallback opened) {
   }
   home_lane_.Run([self = shared_from_this()] {
     if (self->ended()) return;
-    self->connect_deadline_ns_ = self->home_lane_.now_ns() + self->options_.connect_timeout.count() * kNsPerMs;
+    self->connect_deadline_ns_ = self->home_lane_.now_ns() + self->connect_timeout_ns_;
     const auto hello = EncodeHello(self->MakeHello(self->home()));
     const absl::Status begun = self->home().ConnectOnLane(self->address_, hello, self->connect_deadline_ns_);
     if (!begun.ok()) self->Fail(begun);
