@@ -66,11 +66,12 @@ struct SessionOptions {
   // more lanes, else 1). At most 8.
   int rails = 0;
   // A session opens with its first connection, and makes each of the others when there is work that it would take: a
-  // transfer of 512 KiB or more, puts and gets from other lanes or from threads of the caller's, hedged messages. Until
-  // then, and where it cannot be made, the others carry its work (RailDescription::notes says why). False: the session
+  // transfer of 512 KiB or more, puts and gets whose turn it is, hedged messages. Until then, and where it cannot
+  // be made, the others carry its work (on the connecting side RailDescription::notes says why). False: the session
   // opens with all of them, or not at all. The connecting side's to choose.
   bool rails_on_first_use = true;
-  // Operations accepted and not yet completed. More are refused with kResourceExhausted.
+  // Operations accepted and not yet completed. More are refused with kResourceExhausted. Of puts and gets each rail
+  // takes an equal share, also of rails that are not connected yet.
   uint32_t outstanding_max = 16384;
   // XXH3-64 over every tile, verified by the receiver before it completes anything; damaged tiles are sent again.
   // Headers are always covered. Both sides must want it off to switch it off.

@@ -74,6 +74,7 @@ void PathChoice::Complete(const TransferChoice& choice, uint64_t bytes, uint64_t
   sample.retransmits = static_cast<uint32_t>(std::min<uint64_t>(retransmits - retransmits_seen_, UINT32_MAX));
   retransmits_seen_ = retransmits;
   advisor.Observe(sample, now_ns);
+  learned_ = true;
 }
 
 void PathChoice::OnRail(uint32_t rail, bool up, int64_t now_ns) {
@@ -83,6 +84,12 @@ void PathChoice::OnRail(uint32_t rail, bool up, int64_t now_ns) {
   } else {
     context_->advisor().LoseRail(peer_, rail, now_ns);
   }
+}
+
+void PathChoice::OnRailAdded(uint32_t rail, int64_t now_ns) {
+  if (!learned_) return;
+  OnRail(rail, false, now_ns);
+  OnRail(rail, true, now_ns);
 }
 
 void PathChoice::Leave() {

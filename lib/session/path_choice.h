@@ -56,6 +56,8 @@ class PathChoice {
   void Abandon(uint64_t bytes) { sampler_.Abandon(bytes); }
   // A rail was lost, or is back.
   void OnRail(uint32_t rail, bool up, int64_t now_ns);
+  // A rail is there for the first time: what was learned without it is doubted.
+  void OnRailAdded(uint32_t rail, int64_t now_ns);
   // The session ends: whatever it still sends goes by bulk.
   void Leave();
 
@@ -70,6 +72,7 @@ class PathChoice {
   LaneContext* const context_;
   uint32_t peer_ = kNoPeer;
   Sampler sampler_;
+  bool learned_ = false;  // from a transfer of this session's
   uint64_t retransmits_seen_ = 0;
   std::array<uint8_t, kSizeClasses> last_;  // alternative in use, by size
   std::atomic<uint64_t> bulk_{0};

@@ -25,6 +25,7 @@ Rail::Rail(SessionImpl& session, uint16_t index, Lane& lane)
       device_places_((lane.transport().info().capabilities & kCapabilityRemotePlacement) != 0),
       wanted_(index == 0),
       probe_after_ns_min_(ProbeAfterNsMin(lane.transport().info())),
+      joined_(index == 0),
       next_path_(index) {}
 
 absl::Status Rail::ConnectOnLane(absl::string_view address, absl::Span<const std::byte> hello, int64_t deadline_ns) {
@@ -188,6 +189,7 @@ void Rail::OnSilence() {
   absl::Status why =
       absl::UnavailableError(absl::StrCat("no sign of life for ", silent_ns_ / kNsPerMs, " ms (peer_timeout is ",
                                           session_.peer_timeout_ns() / kNsPerMs, " ms)"));
+  if (!relied_on()) return Drop(std::move(why));  // the peer may not even know of it
   if (session_.MayRecover(why) && session_.CountDownUnlessLast()) {
     up_.store(false, std::memory_order_release);  // it has been counted
     return Drop(std::move(why));
@@ -293,14 +295,19 @@ void Rail::AbandonLandingOf(uint64_t key, const absl::Status& outcome) {
   }
 }
 
+absl::string_view Rail::WhyNotConnected() const {
+  if (!attempt_why_.ok()) return attempt_why_.message();
+  if (!lost_why_.ok()) return lost_why_.message();
+  return wanted_.load(std::memory_order_relaxed) ? "it was wanted just now" : "no work has wanted it yet";
+}
+
 RailDescription Rail::DescribeOnLane() const {
   RailDescription description;
   description.transport = lane_.transport().info().name;
   description.device = lane_.transport().info().device;
   description.lane = static_cast<int>(lane_.index());
-  if (!been_up()) {
-    description.notes.push_back(
-        absl::StrCat("not connected: ", attempt_why_.ok() ? "no work has wanted it yet" : attempt_why_.message()));
+  if (!relied_on()) {
+    description.notes.push_back(absl::StrCat("not connected: ", WhyNotConnected()));
     return description;
   }
   const ConnectionDescription connection = lane_.transport().Describe(connection_);

@@ -26,6 +26,7 @@
 
 #include "absl/base/optimization.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "lib/session/landing.h"
 #include "lib/session/lane.h"
 #include "lib/session/operation.h"
@@ -56,8 +57,8 @@ inline constexpr int64_t kPathEveryNs = 100'000'000;
 // and another one for each kBackoffDecayNs that it stood.
 inline constexpr int64_t kBackoffNsMin = 5'000'000;
 inline constexpr int64_t kBackoffNsMax = 100'000'000;
-// The same for a rail that was never connected, since others do its work.
-inline constexpr int64_t kFirstBackoffNsMax = 1'000'000'000;
+// The same for a rail that is not needed, since others do its work.
+inline constexpr int64_t kUnneededBackoffNsMax = 1'000'000'000;
 inline constexpr int64_t kBackoffDecayNs = 100'000'000;
 // Connections in a row that may get nothing done, as far as this side sees; by then some two seconds have passed.
 inline constexpr uint32_t kFruitlessConnectionsMax = 32;
@@ -105,7 +106,8 @@ class Rail {
   bool device_places() const { return device_places_; }
   // Any thread.
   bool up() const { return up_.load(std::memory_order_acquire); }
-  bool been_up() const { return been_up_.load(std::memory_order_acquire); }
+  // Up, or away and to come back, since it has carried something: work may wait for it.
+  bool relied_on() const { return relied_on_.load(std::memory_order_acquire); }
   // Up, so that new work may go by it. One that was never connected is connected from now on.
   bool TakesWork() {
     if (ABSL_PREDICT_TRUE(up())) return true;
@@ -263,12 +265,18 @@ class Rail {
   int64_t ProbeAfterNs() const;
   void Probe();
   uint64_t MemoryBytes() const;
+  absl::string_view WhyNotConnected() const;
 
   // Recovery.
+  void BeginUp();
+  void Serve(bool serves);
   void SetUp(bool up);
+  void Appear();
+  void Join();
   void GoDown(const absl::Status& status);
   void Drop(absl::Status why);
   void OnLost(const absl::Status& why);
+  void OnAttemptLost(const absl::Status& why);
   void ForgetConnection();
   void Reconnect();
   void OnAttemptFailed(const absl::Status& status);
@@ -289,7 +297,7 @@ class Rail {
   const bool device_places_;  // tiles, whatever this side makes of them
   State state_ = State::kIdle;
   std::atomic<bool> up_{false};
-  std::atomic<bool> been_up_{false};
+  std::atomic<bool> relied_on_{false};
   std::atomic<bool> wanted_;  // the first is from the beginning
   ConnectionId connection_ = 0;
 
@@ -337,6 +345,7 @@ class Rail {
   std::optional<uint64_t> retransmits_before_;
 
   // Recovery.
+  bool joined_;  // it was connected before
   uint32_t generation_ = 0;
   uint32_t next_path_;
   uint32_t backoff_level_ = 0;

@@ -18,6 +18,7 @@ constexpr uint32_t kDamagedPayloadsMax = 1024;
 void Rail::OnMessage(const Event& event) {
   if (state_ != State::kUp) return;
   last_heard_ns_ = lane_.now_ns();
+  if (ABSL_PREDICT_FALSE(!up())) Appear();
   const absl::Span<const std::byte> bytes(event.data, event.data_bytes);
   Frame frame;
   size_t header_bytes = 0;

@@ -31,20 +31,39 @@ namespace mcp::internal {
 namespace {
 
 // Beyond this many doublings the pause is the longest one.
-constexpr uint32_t kBackoffLevelMax = 8;
+constexpr uint32_t kBackoffLevelMax = 9;
 
 }  // namespace
 
+void Rail::BeginUp() {
+  state_ = State::kUp;
+  up_since_ns_ = last_heard_ns_ = last_progress_ns_ = lane_.now_ns();
+  progress_when_up_ = Progress();
+  lane_.TickByOnLane(lane_.now_ns());
+  lane_.MarkDirtyOnLane(this);  // what has gathered meanwhile
+}
+
+void Rail::Serve(bool serves) {
+  if (serves) relied_on_.store(true, std::memory_order_release);
+  if (up_.exchange(serves, std::memory_order_acq_rel) != serves) session_.CountRail(index_, serves);
+}
+
 void Rail::SetUp(bool up) {
-  if (up) {
-    state_ = State::kUp;
-    been_up_.store(true, std::memory_order_release);
-    up_since_ns_ = last_heard_ns_ = last_progress_ns_ = lane_.now_ns();
-    progress_when_up_ = Progress();
-    lane_.TickByOnLane(lane_.now_ns());
-    lane_.MarkDirtyOnLane(this);  // what has gathered meanwhile
-  }
-  if (up_.exchange(up, std::memory_order_acq_rel) != up) session_.CountRail(index_, up);
+  if (up) BeginUp();
+  Serve(up);
+}
+
+// The accepting side has heard that the connecting one has the connection, too.
+void Rail::Appear() {
+  Serve(true);
+  Join();
+}
+
+void Rail::Join() {
+  if (!std::exchange(joined_, true)) return session_.OnRailAdded(*this);
+  ++reconnections_;
+  RailCounters::Add(counters_.reconnections, 1);
+  session_.OnRailBack(*this, lane_.now_ns() - lost_ns_);
 }
 
 // Grows with everything that a connection got done: frames taken whole, acknowledged, or done by the device.
@@ -65,7 +84,7 @@ void Rail::Want() {
 }
 
 void Rail::ConnectWantedOnLane() {
-  if (state_ == State::kAway && !been_up() && !session_.ended()) Reconnect();
+  if (state_ == State::kAway && !joined_ && !session_.ended()) Reconnect();
 }
 
 // Begins to close a connection that another one shall follow.
@@ -76,6 +95,7 @@ void Rail::Drop(absl::Status why) {
 }
 
 void Rail::OnLost(const absl::Status& why) {
+  if (!relied_on()) return OnAttemptLost(why);
   const int64_t now = lane_.now_ns();
   SetUp(false);
   const int64_t lasted_ns = now - up_since_ns_;
@@ -86,7 +106,10 @@ void Rail::OnLost(const absl::Status& why) {
     ++fruitless_;
     backoff_level_ = std::min(backoff_level_ + 1, kBackoffLevelMax);
   }
-  if (!session_.MayRecover(why) || (fruitless_ > kFruitlessConnectionsMax && Needed())) return GoDown(why);
+  const bool needed = Needed();
+  if (!needed) fruitless_ = 0;
+  if (!session_.MayRecover(why) || fruitless_ > kFruitlessConnectionsMax) return GoDown(why);
+  if (!needed) relied_on_.store(false, std::memory_order_release);
   state_ = State::kAway;
   lost_ns_ = needed_ns_ = now;
   lost_why_ = why;
@@ -100,6 +123,14 @@ void Rail::OnLost(const absl::Status& why) {
   } else if (session_.connects() && retry_ns_ == now) {
     Reconnect();
   }
+}
+
+// The accepting side's: of a connection that the connecting side may never have had.
+void Rail::OnAttemptLost(const absl::Status& why) {
+  state_ = State::kAway;
+  attempt_why_ = why;
+  ForgetConnection();
+  if (offered_ != nullptr) TakeOffer();
 }
 
 // What was posted comes back to be posted again. It waits in its lists, where no cancellation ends it: before the
@@ -124,7 +155,7 @@ void Rail::ForgetConnection() {
 int64_t Rail::Backoff() const {
   if (backoff_level_ == 0) return 0;
   const int64_t pause_ns =
-      std::min(kBackoffNsMin << (backoff_level_ - 1), been_up() ? kBackoffNsMax : kFirstBackoffNsMax);
+      std::min(kBackoffNsMin << (backoff_level_ - 1), Needed() ? kBackoffNsMax : kUnneededBackoffNsMax);
   Random random(session_.token() ^ (uint64_t{index_} << 32 | generation_));
   return pause_ns - static_cast<int64_t>(random.Unit() * static_cast<double>(pause_ns / 2));
 }
@@ -145,8 +176,8 @@ int64_t Rail::RecoveryEndsNs() {
 absl::Status Rail::NotBack(int64_t waited_ns) const {
   const std::string last = attempt_why_.ok() ? "" : absl::StrCat(" (the last attempt: ", attempt_why_.message(), ")");
   const std::string what =
-      been_up() ? absl::StrCat(lost_why_.message(), "; lost, and not back after ", waited_ns / kNsPerMs, " ms", last)
-                : absl::StrCat("not connected in time", last);
+      joined_ ? absl::StrCat(lost_why_.message(), "; lost, and not back after ", waited_ns / kNsPerMs, " ms", last)
+              : absl::StrCat("not connected in time", last);
   return session_.Error(absl::StatusCode::kUnavailable, *this, what);
 }
 
@@ -166,9 +197,9 @@ int64_t Rail::TickAway() {
 void Rail::Reconnect() {
   ++generation_;
   const auto hello = EncodeHello(session_.MakeHello(*this));
-  // Nobody waits for the first connection; and over a path that is full of the other rails' payload it takes its time.
-  const int64_t deadline_ns = been_up() ? std::min(RecoveryEndsNs(), lane_.now_ns() + kReconnectAttemptNs)
-                                        : lane_.now_ns() + session_.connect_timeout_ns();
+  // Over a path that is full of the other rails' payload it may take its time.
+  const int64_t deadline_ns = Needed() ? std::min(RecoveryEndsNs(), lane_.now_ns() + kReconnectAttemptNs)
+                                       : lane_.now_ns() + session_.connect_timeout_ns();
   // Each attempt by the next path: the one that was lost may not be there any more.
   absl::StatusOr<ConnectionId> connection =
       lane_.transport().Connect(session_.address(), next_path_++, hello, this, deadline_ns);
@@ -182,15 +213,15 @@ void Rail::OnAttemptFailed(const absl::Status& status) {
   attempt_why_ = status;
   if (session_.ended()) return;  // it is about to close this rail
   const bool in_vain = NobodyListensThere(status) || absl::StrContains(status.message(), kRefusalNoSuchSession);
-  if (been_up() && in_vain) {
+  if (in_vain && Needed()) {
     session_.Fail(session_.Error(absl::StatusCode::kUnavailable, *this,
                                  absl::StrCat(lost_why_.message(), "; lost, and then: ", status.message())));
     return;
   }
-  if (!been_up()) {
+  if (in_vain || (!Needed() && backoff_level_ == 0)) session_.OnRailMissing(*this, status, in_vain);
+  if (in_vain) {
     retry_ns_ = std::numeric_limits<int64_t>::max();
-    session_.OnRailMissing(*this, status, in_vain);
-    if (in_vain) return;
+    return;
   }
   backoff_level_ = std::min(backoff_level_ + 1, kBackoffLevelMax);
   retry_ns_ = lane_.now_ns() + Backoff();
@@ -232,7 +263,7 @@ void Rail::OfferOnLane(const Hello& hello, std::unique_ptr<PendingConnection> pe
 
 bool Rail::TakesOffers() const {
   if (session_.ended() || state_ == State::kClosing || state_ == State::kDown) return false;
-  return !been_up() || session_.MayRecover(absl::UnavailableError(""));
+  return !relied_on() || session_.MayRecover(absl::UnavailableError(""));
 }
 
 void Rail::TakeOffer() {
@@ -248,8 +279,10 @@ void Rail::TakeOffer() {
 }
 
 void Rail::Resume(const Hello& hello) {
-  const bool first = !been_up();
-  SetUp(true);
+  // Nothing is given to a connection that the peer might not have. Where work waits, it waits for that one anyway.
+  const bool serves = session_.connects() || relied_on();
+  BeginUp();
+  if (serves) Serve(true);
   if (SequenceBefore(next_sequence_, hello.acknowledged)) {
     return session_.FailViolation(
         *this, absl::StrCat("handshake: acknowledged ", hello.acknowledged, " is beyond ", next_sequence_, " sent"));
@@ -266,13 +299,7 @@ void Rail::Resume(const Hello& hello) {
     if (std::exchange(operation->replay, false)) --replays_;
     operation->resends = 0;  // those that it asks for it asks for anew
   }
-  if (first) {
-    session_.OnRailAdded(*this);
-  } else {
-    ++reconnections_;
-    RailCounters::Add(counters_.reconnections, 1);
-    session_.OnRailBack(*this, lane_.now_ns() - lost_ns_);
-  }
+  if (serves) Join();
   // First of all what the device is to do again, in its order: its places in the window were taken before.
   while (!pending_.empty()) one_sided_.PushBack(pending_.PopFront());
   std::swap(pending_, one_sided_);

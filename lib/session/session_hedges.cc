@@ -10,10 +10,21 @@ namespace mcp::internal {
 // Longer messages land where they belong once; a second copy would have to be discarded after it has landed.
 bool SessionImpl::Hedges(uint64_t bytes) const { return peer_hedges_ && rail_count_ > 1 && bytes <= eager_bytes_max_; }
 
+// Beside the first: the next that is up, or else one that is to come back.
+Rail* SessionImpl::SecondForHedge() {
+  Rail* away = nullptr;
+  for (uint32_t i = 0; i + 1 < rail_count_; ++i) {
+    Rail* const rail = rails_[1 + (next_hedge_ + i) % (rail_count_ - 1)].get();
+    if (rail->TakesWork()) return rail;
+    if (rail->relied_on()) away = rail;
+  }
+  return away;
+}
+
 // With as many copies under way as the receiver can tell apart, or without a second rail yet, the message goes once.
 void SessionImpl::LaunchHedge(Operation* operation) {
-  Rail& second = *rails_[1 + next_hedge_ % (rail_count_ - 1)];
-  if (hedges_sent_.Holds(next_hedge_) || (!second.TakesWork() && !second.been_up())) {
+  Rail* const second = SecondForHedge();
+  if (hedges_sent_.Holds(next_hedge_) || second == nullptr) {
     operation->type = FrameType::kEager;
     return home().EnqueueOnLane(operation);
   }
@@ -37,12 +48,12 @@ void SessionImpl::LaunchHedge(Operation* operation) {
   hedges_under_way_.fetch_add(1, std::memory_order_relaxed);
   hedged_messages_.store(hedged_messages_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   EnqueueCopy(home(), hedge);
-  if (second.lane().OnThisLane()) return EnqueueCopy(second, hedge);
+  if (second->lane().OnThisLane()) return EnqueueCopy(*second, hedge);
   Submission submission;
   submission.kind = Submission::Kind::kHedgeCopy;
-  submission.rail = &second;
+  submission.rail = second;
   submission.hedge_copy = hedge;
-  second.lane().SubmitAlways(std::move(submission));
+  second->lane().SubmitAlways(std::move(submission));
 }
 
 void SessionImpl::EnqueueCopy(Rail& rail, Hedge* hedge) {

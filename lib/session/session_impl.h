@@ -135,7 +135,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
 
   // For rails; on the rail's lane.
   void OnFirstConnected(absl::Span<const std::byte> reply);
-  // A rail after the first is connected for the first time, or an attempt to do so failed, the last one if `in_vain`.
+  // A rail after the first is connected for the first time; or it cannot be, at first or, if `in_vain`, for good.
   void OnRailAdded(const Rail& rail);
   void OnRailMissing(const Rail& rail, const absl::Status& why, bool in_vain);
   void OnRailDown(Rail& rail, const absl::Status& status);
@@ -288,12 +288,12 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // Messages by two rails at once.
   bool Hedges(uint64_t bytes) const;
   void LaunchHedge(Operation* operation);
+  Rail* SecondForHedge();
   void EnqueueCopy(Rail& rail, Hedge* hedge);
   void FinishCopy(Rail& rail, Hedge* hedge, const absl::Status& status);
 
   // Messages that were matched, on the home lane.
   void StartMatched(Operation* operation);
-  void EnterChoice();
   void StartStream(const Part& whole);
   RailMask RailsForStreams();
   void PumpStream(Stream* stream);

@@ -306,7 +306,7 @@ void SessionImpl::OnRevoke(const Frame& frame) {
 void SessionImpl::Revoke(Rail& rail, uint64_t key) {
   rail.RevokeOnLane(key);
   if (!rail.device_places() || rail.index() >= rail_count_) return;
-  if (rail.been_up()) return Abandon(rail, key);
+  if (rail.relied_on()) return Abandon(rail, key);
   home_lane_.Run([self = shared_from_this(), key] {
     if (!self->ended()) self->Abandon(self->home(), key);
   });

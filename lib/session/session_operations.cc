@@ -78,7 +78,7 @@ ABSL_ATTRIBUTE_NOINLINE Rail* SessionImpl::ChooseOtherRail(OperationId* id, bool
   for (uint32_t i = 0; i < rail_count_; ++i) {
     Rail& rail = *rails_[(first + i) % rail_count_];
     const bool ours = rail.lane().OnThisLane();
-    if (rail.up() || !rail.been_up() || !rail.places().Take(ours, limit)) continue;
+    if (rail.up() || !rail.relied_on() || !rail.places().Take(ours, limit)) continue;
     *id = RailNames(rail.index()) | rail.places().NextNumber(ours);
     *own = ours;
     return &rail;

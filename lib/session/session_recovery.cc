@@ -50,7 +50,8 @@ bool SessionImpl::LostAllWith(uint16_t rail) const {
 void SessionImpl::OnRailLost(const Rail& rail, const absl::Status& why) {
   rail_changes_.fetch_add(1, std::memory_order_relaxed);
   TellChoiceOfRail(rail.index());
-  host_.logger().Log(LogLevel::kWarning, Error(why.code(), rail, why.message()).message(), "; lost, ",
+  host_.logger().Log(rail.relied_on() ? LogLevel::kWarning : LogLevel::kDebug,
+                     Error(why.code(), rail, why.message()).message(), "; lost, ",
                      connects() ? "connecting it again" : "waiting for the peer to connect it again");
 }
 
@@ -90,7 +91,9 @@ void SessionImpl::OnConnect(const Frame& frame) {
 
 void SessionImpl::OnRailAdded(const Rail& rail) {
   rail_changes_.fetch_add(1, std::memory_order_relaxed);
-  TellChoiceOfRail(rail.index());
+  home_lane_.Run([self = shared_from_this(), index = rail.index()] {
+    self->choice_.OnRailAdded(index, self->home_lane_.clock().NowNs());
+  });
   DescribeRail(rail);
   host_.logger().Log(LogLevel::kDebug, "session with ", peer_, ": rail ", rail.index(), ": connected");
   const bool all = rails_made_.fetch_add(1, std::memory_order_acq_rel) + 1 == rail_count_;
@@ -102,7 +105,7 @@ void SessionImpl::OnRailMissing(const Rail& rail, const absl::Status& why, bool 
   DescribeRail(rail);
   const absl::Status missing = Error(why.code(), rail, absl::StrCat("not connected: ", why.message()));
   if (in_vain && opening()) return Fail(missing);
-  host_.logger().LogOnce(LogLevel::kWarning, missing.message(), in_vain ? "" : "; it is tried again");
+  host_.logger().Log(LogLevel::kWarning, missing.message(), in_vain ? "" : "; it is tried again");
 }
 
 // The peer connects the rail for the first time, or has lost its connection, whether or not this side has seen it.

@@ -14,7 +14,7 @@ void SessionImpl::StartMatched(Operation* operation) {
     if (carrier.lane().OnThisLane()) return StartWrite(carrier, operation);
     return SubmitPart(carrier, MakeTransfer(home_lane_, operation));
   }
-  if (!choice_.entered()) EnterChoice();
+  if (!choice_.entered()) choice_.Enter(rail_count_, home().AskPathOnLane());
   const TransferChoice choice = choice_.Choose(length, home_lane_.clock().NowNs());
   const Part part = MakeTransfer(home_lane_, operation);
   part.transfer->choice = choice;
@@ -22,13 +22,6 @@ void SessionImpl::StartMatched(Operation* operation) {
   if (choice.protocol == Protocol::kStream) return StartStream(part);
   if (Spreads(home(), length)) return Spread(home(), part);
   SubmitPart(NextCarrier(), part);
-}
-
-void SessionImpl::EnterChoice() {
-  choice_.Enter(rail_count_, home().AskPathOnLane());
-  for (uint16_t i = 0; i < rail_count_; ++i) {
-    if (!rails_[i]->up()) choice_.OnRail(i, false, home_lane_.now_ns());
-  }
 }
 
 void SessionImpl::StartStream(const Part& whole) {
@@ -53,12 +46,12 @@ void SessionImpl::StartStream(const Part& whole) {
 // One that is away is dealt nothing more while another is up.
 RailMask SessionImpl::RailsForStreams() {
   RailMask up = 0;
-  RailMask been_up = 0;
+  RailMask relied_on = 0;
   for (uint32_t i = 0; i < rail_count_; ++i) {
     if (rails_[i]->TakesWork()) up |= RailMask{1} << i;
-    if (rails_[i]->been_up()) been_up |= RailMask{1} << i;
+    if (rails_[i]->relied_on()) relied_on |= RailMask{1} << i;
   }
-  return up != 0 ? up : been_up;
+  return up != 0 ? up : relied_on;
 }
 
 void SessionImpl::PumpStream(Stream* stream) {

@@ -197,6 +197,32 @@ TEST_P(HostileConnection, WhatBelongsOnRail0) {
   ExpectNoHarm();
 }
 
+// A connection that the peer may not have, since it has said nothing on it yet: it carries nothing, and may come and go.
+TEST_P(HostileConnection, ARailThatHasSaidNothingIsNotUsed) {
+  ASSERT_TRUE(OpenDoor(2));
+  Hello hello = GoodHello();
+  hello.rails = 2;
+  RawPeer first;
+  ASSERT_TRUE(first.Connect(door(), hello) && first.accepted()) << first.refusal();
+  Visitor* const visitor = AwaitVisitor(1);
+  ASSERT_NE(visitor, nullptr);
+  hello.rail = 1;
+  hello.session_token = first.reply().session_token;
+  const auto connected = [&] { return !visitor->session.Describe().rails[1].remote.empty(); };
+  for (hello.generation = 1; hello.generation < 40; ++hello.generation) {
+    RawPeer second;
+    ASSERT_TRUE(second.Connect(door(), hello) && second.accepted()) << second.refusal();
+    EXPECT_FALSE(connected());
+  }
+  RawPeer last;
+  ASSERT_TRUE(last.Connect(door(), hello) && last.accepted()) << last.refusal();
+  last.Send(Frame());  // an acknowledgement
+  EXPECT_TRUE(Drive(connected));
+  EXPECT_TRUE(visitor->session.status().ok()) << visitor->session.status();
+  EXPECT_EQ(visitor->session.Statistics().reconnections, 0u);
+  ExpectNoHarm();
+}
+
 // Only who knows the session, and comes with a later generation than the rail has, takes the rail over.
 TEST_P(HostileConnection, AStaleGenerationConfiguresNothing) {
   ASSERT_TRUE(OpenDoor(1));
