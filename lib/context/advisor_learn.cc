@@ -57,7 +57,7 @@ void Advisor::Observe(const Sample& sample, int64_t now_ns) {
     return Learn(sample, size_class, now_ns);
   }
   key->used_lately = true;
-  ++peer.deferred;
+  known.deferred_at = peer.transfers + ++peer.deferred;
   peer.spent_ns += sample.latency_ns;
   Cell& cell = cells_[size_t{sample.peer} * kSizeClasses + size_class];
   if (ABSL_PREDICT_FALSE(++cell.samples >= cell.decide_at)) return OnDecisionDue(sample, size_class, now_ns);
@@ -103,7 +103,7 @@ void Advisor::CatchUp(uint32_t peer_index) {
   for (uint8_t i = 0; i < peer.alternative_count; ++i) {
     Peer::Known& known = peer.known[i];
     if (known.estimator.deferred() == 0) continue;
-    known.last_sample = known.last_use = peer.transfers;
+    known.last_sample = known.last_use = known.deferred_at;
     while (known.estimator.deferred() > 0) {
       const uint64_t bytes = known.estimator.OldestDeferredBytes();
       const Change change = known.estimator.LearnDeferred(peer.changes_followed < 1, peer.keys[i]);

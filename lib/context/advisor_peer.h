@@ -29,6 +29,7 @@ struct Advisor::Peer {
     Estimator estimator;
     uint64_t last_sample = 0;  // in transfers
     uint64_t last_use = 0;     // the same, probes aside
+    uint64_t deferred_at = 0;  // the same, of the newest sample that is deferred
   };
   Known known[kAlternativesMax];
 

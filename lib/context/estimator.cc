@@ -244,7 +244,7 @@ void Estimator::StartOver(Change direction, RatioHistogram* histogram) {
   float log2_ratios[kRecent];
   const uint32_t excursion = Excursion(direction, log2_ratios);
   for (uint32_t i = 0; i < excursion; ++i) histogram->Remove(log2_ratios[i]);
-  const uint32_t count = std::clamp<uint32_t>(latency_.run(direction), 1, kNewStart);
+  const uint32_t count = std::min(excursion, kNewStart);
   float ratios[kNewStart] = {};
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t at = (recent_next_ - deferred_ - 1 - i) % kRecent;

@@ -54,7 +54,6 @@ class HostileFixture : public testing::Test {
   Visitor* AwaitVisitor(size_t count);
   // Why the session ended; kDeadlineExceeded if it did not.
   absl::Status AwaitEnd(Visitor* visitor);
-  bool Drive(absl::FunctionRef<bool()> done) { return world_->Drive(done); }
 
   // Nothing outside was touched, nothing inside either, and the witness goes on.
   void ExpectNoHarm();

@@ -217,7 +217,7 @@ TEST_P(HostileConnection, ARailThatHasSaidNothingIsNotUsed) {
   RawPeer last;
   ASSERT_TRUE(last.Connect(door(), hello) && last.accepted()) << last.refusal();
   last.Send(Frame());  // an acknowledgement
-  EXPECT_TRUE(Drive(connected));
+  EXPECT_TRUE(world().Drive(connected));
   EXPECT_TRUE(visitor->session.status().ok()) << visitor->session.status();
   EXPECT_EQ(visitor->session.Statistics().reconnections, 0u);
   ExpectNoHarm();
