@@ -197,7 +197,8 @@ TEST_P(HostileConnection, WhatBelongsOnRail0) {
   ExpectNoHarm();
 }
 
-// A connection that the peer may not have, since it has said nothing on it yet: it carries nothing, and may come and go.
+// A connection that the peer may not have, since it has said nothing on it yet: it carries nothing, and may come and
+// go.
 TEST_P(HostileConnection, ARailThatHasSaidNothingIsNotUsed) {
   ASSERT_TRUE(OpenDoor(2));
   Hello hello = GoodHello();
