@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <vector>
@@ -37,6 +38,12 @@ class VerbsSession : public SessionContract {
   void SetUp() override {
     SessionContract::SetUp();
     if (HasFatalFailure()) return;
+    // The accepting side has a rail when it has heard from its peer there.
+    ASSERT_TRUE(Drive([this] {
+      const SessionDescription description = server().Describe();
+      return std::none_of(description.rails.begin(), description.rails.end(),
+                          [](const RailDescription& rail) { return rail.remote.empty(); });
+    }));
     near_ = &NewMemory(client_engine(), 4 * kLarge);
     far_ = &NewMemory(server_engine(), 4 * kLarge);
     remote_ = Export(*far_);
