@@ -150,6 +150,20 @@ TEST_P(TransportConnect, OneListenerAnAddress) {
   EXPECT_TRUE(again.ok()) << again.status();
 }
 
+// The listener's side looks nowhere until it stops listening.
+TEST_P(TransportConnect, StopListeningForgetsACallerThatHasLeft) {
+  const auto id = a()->transport()->Connect(address(), 0, AsBytes("hi"), nullptr, Soon());
+  ASSERT_TRUE(id.ok()) << id.status();
+  TransportNode* const caller[] = {a()};
+  DriveQuietly(caller);
+  a()->transport()->Close(*id, absl::CancelledError("changed my mind"));
+  ASSERT_TRUE(DriveUntil(
+      caller, [&] { return a()->closed.count(*id) > 0; }, kPatienceNs));
+  b()->transport()->StopListening(address());
+  DriveAWhile();
+  EXPECT_TRUE(b()->pending.empty());
+}
+
 TEST_P(TransportConnect, StopListeningLeavesConnectionsAlone) {
   const Wire wire = Connect();
   b()->transport()->StopListening(address());

@@ -318,16 +318,7 @@ class FakeCalls final : public VerbsCalls {
     auto& events = FakeOf<FakeEventChannel>(base->channel)->events;
     if (id->state == FakeId::State::kListening) {
       fabric_->listeners.erase(id->port);
-      for (const ConnectionEvent& event : events) {
-        if (event.listener != base) continue;
-        auto* asked = FakeOf<FakeId>(event.id);
-        if (asked->peer != nullptr) {
-          Push(*asked->peer, EventOf(RDMA_CM_EVENT_REJECTED, kRejectedNobodyListens));
-          asked->peer->peer = nullptr;
-        }
-        delete asked;
-      }
-      std::erase_if(events, [&](const ConnectionEvent& event) { return event.listener == base; });
+      TurnAway(events, base);
     }
     std::erase_if(events, [&](const ConnectionEvent& event) { return event.id == base; });
     HangUp(*id);
@@ -450,6 +441,22 @@ class FakeCalls final : public VerbsCalls {
     id->id.context = context;
     id->context = contexts_.front().get();
     return id;
+  }
+  // Ends the requests to `listener` that nobody has taken yet. Their callers may have hung up since: those events go
+  // too.
+  static void TurnAway(std::deque<ConnectionEvent>& events, const rdma_cm_id* listener) {
+    std::vector<FakeId*> requests;
+    for (const ConnectionEvent& event : events) {
+      if (event.listener == listener) requests.push_back(FakeOf<FakeId>(event.id));
+    }
+    for (FakeId* request : requests) {
+      if (request->peer != nullptr) {
+        Push(*request->peer, EventOf(RDMA_CM_EVENT_REJECTED, kRejectedNobodyListens));
+        request->peer->peer = nullptr;
+      }
+      std::erase_if(events, [&](const ConnectionEvent& event) { return event.id == &request->id; });
+      delete request;
+    }
   }
   // The peer hears of it, whatever state the two are in.
   static void HangUp(FakeId& id) {
