@@ -9,8 +9,11 @@ from .base import BRIEF, Perf, Setting
 TESTS = ['put_bw', 'put_lat', 'get_bw', 'get_lat', 'send_bw', 'send_lat']
 FEW = ('-n', '3', '-w', '1', '--quiet')
 CASES = '*verbs*:EngineTransport*:-*verbs_fake*'  # the device in memory needs no guest
+# An emulated device is slow: each kernel runs every case, under half of the settings that sessions have.
+LEFT_OUT = {'6.1': ('lanes0_rails3_unchecked', 'lanes1_rails2', 'lanes2_rails4'),
+            '6.12': ('lanes0_rails1', 'lanes2_rails2_protected', 'lanes2_rails2_unchecked')}
 SHARDS = 2  # as many as a guest has cores
-CONTRACT_S = 500  # alone on two cores it takes 115
+CONTRACT_S = 500  # alone on two cores it takes 80
 CASE = re.compile(r'\[ +(OK|FAILED|SKIPPED) +\] \S+.* \(\d+ ms\)$', re.MULTILINE)
 
 
@@ -18,7 +21,8 @@ class Verbs(Perf):
     def test_one_passes_the_contract_suite(self):
         self.need_verbs()
         machine = self.one()
-        shards = [machine.start([Setting.contract_tests, f'--gtest_filter={CASES}'], CONTRACT_S,
+        cases = ':'.join([CASES, *(f'*/verbs_{setting}' for setting in LEFT_OUT[Setting.kernel])])
+        shards = [machine.start([Setting.contract_tests, f'--gtest_filter={cases}'], CONTRACT_S,
                                 environment={'GTEST_TOTAL_SHARDS': str(SHARDS), 'GTEST_SHARD_INDEX': str(shard)})
                   for shard in range(SHARDS)]
         for shard in shards:
