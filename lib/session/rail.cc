@@ -217,6 +217,7 @@ PathStatistics Rail::AskPathOnLane() {
     counters_.path_retransmits.store(path_retransmits_lost_ + path.retransmits - *retransmits_before_,
                                      std::memory_order_relaxed);
   }
+  counters_.bytes_between_losses.store(path.bytes_between_losses, std::memory_order_relaxed);
   return path;
 }
 

@@ -152,6 +152,8 @@ struct PathStatistics {
   uint64_t rtt_ns = 0;
   uint64_t retransmits = 0;  // since some time ago; of verbs: by all connections of the device
   uint64_t delivery_rate_bytes_per_s = 0;
+  // Of paths on which a loss costs all that is on its way behind it (go-back-N): on average, of late.
+  uint64_t bytes_between_losses = 0;
 };
 
 // Windows for one operation each, of transports whose devices place writes: what a peer was let into by one is closed

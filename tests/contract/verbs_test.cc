@@ -134,8 +134,9 @@ TEST_F(VerbsOnFake, EveryAsyncEventDoesWhatItsRowSays) {
 // By all connections of the device: the rail takes what was counted before it off.
 TEST_F(VerbsOnFake, TellsWhatTheDeviceCountsAsSentAgain) {
   EXPECT_EQ(a()->transport()->Statistics(mine_).retransmits, 0u);
-  fabric_->CountSentAgain(7);
+  fabric_->Count({.times_sent_again = 7, .packets_sent = 700});
   ASSERT_TRUE(Drive([&] { return a()->transport()->Statistics(mine_).retransmits == 7; }));
+  EXPECT_EQ(a()->transport()->Statistics(mine_).bytes_between_losses, 100u * 4096);
   EXPECT_EQ(a()->transport()->Statistics(mine_ + 1).retransmits, 0u);
 }
 

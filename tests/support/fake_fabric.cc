@@ -66,9 +66,10 @@ void FakeFabric::LoseRejections(int count) {
   rejections_to_lose = count;
 }
 
-void FakeFabric::CountSentAgain(uint64_t times) {
+void FakeFabric::Count(const PortCounters& more) {
   const std::lock_guard<std::mutex> lock(mutex);
-  times_sent_again += times;
+  port_counters.times_sent_again += more.times_sent_again;
+  port_counters.packets_sent += more.packets_sent;
 }
 
 void FakeFabric::Report(ibv_event_type type) {

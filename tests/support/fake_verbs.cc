@@ -106,9 +106,9 @@ class FakeCalls final : public VerbsCalls {
     });
     return far ? 2 * kNumaDistanceLocal : kNumaDistanceLocal;
   }
-  uint64_t TimesSentAgain(ibv_context*, uint8_t) override {
+  PortCounters Counters(ibv_context*, uint8_t) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
-    return fabric_->times_sent_again;
+    return fabric_->port_counters;
   }
   absl::StatusOr<ibv_port_attr> QueryPort(ibv_context*, uint8_t) override {
     ibv_port_attr attributes = {};

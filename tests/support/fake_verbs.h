@@ -83,8 +83,8 @@ class FakeFabric {
   // So many of the connection manager's messages get lost, of those that are sent next.
   void LoseRequests(int count);
   void LoseRejections(int count);
-  // Devices count so many more losses that they have mended.
-  void CountSentAgain(uint64_t times);
+  // Ports count so much more.
+  void Count(const PortCounters& more);
 
  private:
   friend class FakeCalls;
@@ -101,7 +101,7 @@ class FakeFabric {
   bool ports_down = false;
   int requests_to_lose = 0;
   int rejections_to_lose = 0;
-  uint64_t times_sent_again = 0;
+  PortCounters port_counters;
   int far_device = -1;
   std::set<std::string> cut;
   uint32_t next_number = 100;

@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "transports/verbs/losses.h"
 
 namespace mcp::internal {
 
@@ -75,9 +76,7 @@ class VerbsCalls {
   virtual std::vector<GidEntry> Gids(ibv_context* context) = 0;
   // From the nearest node whose CPUs this thread may use (numa.h).
   virtual uint32_t NumaDistance(ibv_context* context) = 0;
-  // How often the port's queue pairs, whoever's, went back to what was lost and sent on from there. Zero where the
-  // device's driver does not count it.
-  virtual uint64_t TimesSentAgain(ibv_context* context, uint8_t port) = 0;
+  virtual PortCounters Counters(ibv_context* context, uint8_t port) = 0;
 
   virtual absl::StatusOr<ibv_pd*> AllocateDomain(ibv_context* context) = 0;
   virtual void FreeDomain(ibv_pd* domain) = 0;

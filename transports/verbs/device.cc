@@ -176,7 +176,9 @@ ConnectionDescription VerbsTransport::Describe(ConnectionId id) const {
 PathStatistics VerbsTransport::Statistics(ConnectionId id) const {
   const VerbsConnection* connection = Find(id);
   if (connection == nullptr || connection->device == nullptr) return {};
-  return {.retransmits = network_->TimesSentAgain(*connection->device, clock_->NowNs())};
+  const Losses losses = network_->LossesOf(*connection->device, clock_->NowNs());
+  return {.retransmits = losses.times_sent_again(),
+          .bytes_between_losses = losses.packets_between() * static_cast<uint64_t>(MtuBytes(connection->path_mtu))};
 }
 
 uint64_t VerbsTransport::MemoryBytes(ConnectionId id) const {

@@ -380,14 +380,14 @@ void VerbsNetworkImpl::ReportGone(VerbsDevice& device) {
   if (news) Announce();
 }
 
-uint64_t VerbsNetworkImpl::TimesSentAgain(VerbsDevice& device, int64_t now_ns) {
+Losses VerbsNetworkImpl::LossesOf(VerbsDevice& device, int64_t now_ns) {
   const std::lock_guard<std::mutex> lock(device.counters_mutex);  // whoever comes second gets what the first has read
   const bool due = device.counters_read_ns == 0 || now_ns - device.counters_read_ns >= kCountersEveryNs;
   if (due && !device.gone.load(std::memory_order_acquire)) {
     device.counters_read_ns = now_ns;
-    device.times_sent_again = calls_->TimesSentAgain(device.opened.context, device.port);
+    device.losses.Take(calls_->Counters(device.opened.context, device.port));
   }
-  return device.times_sent_again;
+  return device.losses;
 }
 
 void VerbsNetworkImpl::Announce() {

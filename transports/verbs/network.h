@@ -37,7 +37,7 @@ struct VerbsDevice {
   std::atomic<bool> gone{false};
   // As of the last time that a lane asked.
   std::mutex counters_mutex;
-  uint64_t times_sent_again = 0;
+  Losses losses;
   int64_t counters_read_ns = 0;  // 0: never
 };
 
@@ -92,7 +92,7 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   // The device is of no more use: every connection on it is to close.
   void ReportGone(VerbsDevice& device);
   // Of all its connections: devices count by port. Asks them at most every kCountersEveryNs, whoever wants to know.
-  uint64_t TimesSentAgain(VerbsDevice& device, int64_t now_ns);
+  Losses LossesOf(VerbsDevice& device, int64_t now_ns);
   uint64_t reports() const { return reports_.load(std::memory_order_acquire); }
   void AddLane(Transport* lane);
   void RemoveLane(Transport* lane);

@@ -22,11 +22,20 @@ namespace {
 
 constexpr uint32_t kGidsPerPortMax = 256;
 
-// What drivers count of it under /sys/class/infiniband/DEVICE/ports/PORT/hw_counters.
+// What drivers count of it under /sys/class/infiniband/DEVICE/ports/PORT.
 constexpr const char* kSentAgainCounters[] = {
-    "completer_retry_err",                                                  // rxe
-    "packet_seq_err",      "implied_nak_seq_err", "local_ack_timeout_err",  // mlx5
-    "seq_err_naks_rcvd",   "to_retransmits",                                // bnxt_re
+    "hw_counters/completer_retry_err",    // rxe
+    "hw_counters/packet_seq_err",         // mlx5
+    "hw_counters/implied_nak_seq_err",    // mlx5
+    "hw_counters/local_ack_timeout_err",  // mlx5
+    "hw_counters/seq_err_naks_rcvd",      // bnxt_re
+    "hw_counters/to_retransmits",         // bnxt_re
+};
+// The same packets by different names: the first that counts.
+constexpr const char* kPacketsSentCounters[] = {
+    "hw_counters/sent_pkts",       // rxe
+    "counters/port_xmit_packets",  // the port's own, of most devices
+    "hw_counters/tx_pkts",         // bnxt_re
 };
 
 uint64_t ReadNumber(const std::string& path) {
@@ -157,13 +166,14 @@ class SystemCalls final : public VerbsCalls {
                                   cpus);
   }
 
-  uint64_t TimesSentAgain(ibv_context* context, uint8_t port) override {
-    uint64_t times = 0;
-    for (const char* counter : kSentAgainCounters) {
-      times += ReadNumber(
-          absl::StrCat(context->device->ibdev_path, "/ports/", static_cast<int>(port), "/hw_counters/", counter));
+  PortCounters Counters(ibv_context* context, uint8_t port) override {
+    const std::string folder = absl::StrCat(context->device->ibdev_path, "/ports/", static_cast<int>(port), "/");
+    PortCounters counters;
+    for (const char* counter : kSentAgainCounters) counters.times_sent_again += ReadNumber(folder + counter);
+    for (const char* counter : kPacketsSentCounters) {
+      if (counters.packets_sent == 0) counters.packets_sent = ReadNumber(folder + counter);
     }
-    return times;
+    return counters;
   }
 
   absl::StatusOr<ibv_pd*> AllocateDomain(ibv_context* context) override {
