@@ -65,9 +65,6 @@ class Dealer {
     paces_[rail].OnBack(bytes, arrived, now_ns);
   }
 
-  // One every so many bytes; 0: none.
-  void OnLosses(uint32_t rail, uint64_t bytes_between) { paces_[rail].OnLosses(bytes_between); }
-
   const RailPace& pace(uint32_t rail) const { return paces_[rail]; }
 
  private:
@@ -91,7 +88,7 @@ class Dealer {
     }
     if (known) share = pace.bytes_per_ns() / bytes_per_ns;
     const auto fair = static_cast<uint64_t>(kShareAtOnce * share * static_cast<double>(left_bytes));
-    return std::max(RailPace::kHeldBytesLossy, std::min(pace.held_bytes(), fair));
+    return std::max(RailPace::kPieceBytesMin, std::min(pace.held_bytes(), fair));
   }
 
   // Among `of`, by what they should hold.

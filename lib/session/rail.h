@@ -242,6 +242,7 @@ class Rail {
   void CountPlaced(uint64_t bytes);
   bool OwesAck() const;
   void SendAckIfDue(bool about_to_block);
+  uint64_t RequestBytes(const Operation& tile) const;
   bool PostAck(uint8_t flags, uint64_t resend, bool may_overtake);
   bool WindowOpen() const;
 

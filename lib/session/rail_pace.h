@@ -10,9 +10,6 @@
 // much in such a round trip, and would be dealt as little again: a fast rail was seen to carry what the slow one did,
 // for good.
 //
-// Where packets are lost, a queue pair sends all again that was on its way behind one (go-back-N). A rail then holds no
-// more than a part of what passes between two losses, so that this part, on average, goes twice.
-//
 // A plain value, for the session's home lane.
 #ifndef MCP_LIB_SESSION_RAIL_PACE_H_
 #define MCP_LIB_SESSION_RAIL_PACE_H_
@@ -34,7 +31,6 @@ class RailPace {
   // guests, 32 pieces of 64 KiB took 1.26 of bulk's time, and eight of 256 KiB 0.98.
   static constexpr uint64_t kPieceBytesMin = 2 * kUnitBytes;
   static constexpr uint64_t kHeldBytesMin = 4 * kPieceBytesMin;
-  static constexpr uint64_t kHeldBytesLossy = 2 * kUnitBytes;  // whatever is lost
   static constexpr uint64_t kHeldBytesMax = 16 * kPieceBytesMax;
   // Until something is known: what 100 Gb/s hold in 80 us.
   static constexpr uint64_t kHeldBytesFirst = uint64_t{1} << 20;
@@ -55,14 +51,13 @@ class RailPace {
     return rate == 0 ? 0 : static_cast<double>(bytes_out_ + more_bytes) / rate;
   }
   // Bytes of a stream that the rail should hold.
-  uint64_t held_bytes() const { return std::min(held_bytes_, held_bytes_lossy_); }
+  uint64_t held_bytes() const { return held_bytes_; }
   // Of one piece: four of them are what it carries in a moment, so that the next is there before the last has left. By
   // the mean: where the rail may hold more than it needs, its pieces are short all the same.
   uint64_t piece_bytes() const {
     const uint64_t moment = static_cast<uint64_t>(bytes_per_ns() * static_cast<double>(kHeldNs));
     const uint64_t bytes = std::min(held_bytes_, moment == 0 ? held_bytes_ : moment) / 4;
-    const uint64_t suits = std::clamp(bytes, kPieceBytesMin, kPieceBytesMax);
-    return std::min(suits, held_bytes_lossy_ / 2) / kUnitBytes * kUnitBytes;
+    return std::clamp(bytes / kUnitBytes * kUnitBytes, kPieceBytesMin, kPieceBytesMax);
   }
 
   void OnDealt(uint64_t bytes, int64_t now_ns) {
@@ -86,12 +81,6 @@ class RailPace {
     Learn();
     if (bytes_ >= kMemoryBytes) Fade();
   }
-  // The path loses a packet every so many bytes; 0: none.
-  void OnLosses(uint64_t bytes_between) {
-    held_bytes_lossy_ = bytes_between == 0
-                            ? kHeldBytesMax
-                            : std::clamp(bytes_between / kHeldsBetweenLosses, kHeldBytesLossy, kHeldBytesMax);
-  }
   // Another stream begins. What was seen long ago may no longer hold, and is forgotten: the first stream after one of
   // two links became slow, which bulk had found out meanwhile, took 83 ms where the next took 28, and the context layer
   // turned away from it.
@@ -104,7 +93,6 @@ class RailPace {
   static constexpr uint64_t kLearnFromBytes = 4 * kUnitBytes;
   static constexpr uint64_t kMemoryBytes = uint64_t{4} << 20;
   static constexpr int64_t kForgetNs = 100'000'000;
-  static constexpr uint64_t kHeldsBetweenLosses = 4;
 
   // What was seen before counts half.
   void Fade() {
@@ -123,10 +111,9 @@ class RailPace {
   }
 
   uint64_t held_bytes_ = kHeldBytesFirst;
-  uint64_t held_bytes_lossy_ = kHeldBytesMax;  // no more than that, because of losses
-  uint64_t bytes_out_ = 0;                     // dealt, and not back
-  int64_t busy_from_ns_ = 0;                   // since when the rail works on what will be back next
-  bool first_out_ = false;                     // nothing was out before it
+  uint64_t bytes_out_ = 0;    // dealt, and not back
+  int64_t busy_from_ns_ = 0;  // since when the rail works on what will be back next
+  bool first_out_ = false;    // nothing was out before it
   // Of a piece that finds the rail idle: the longest of late.
   int64_t latency_ns_ = 0;
   double peak_bytes_per_ns_ = 0;

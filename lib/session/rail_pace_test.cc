@@ -88,22 +88,6 @@ TEST(RailPace, ARailThatBecameSlowIsKnownAfterOneMessage) {
   EXPECT_EQ(pace.piece_bytes(), RailPace::kPieceBytesMax);
 }
 
-TEST(RailPace, WherePacketsAreLostLittleIsOnItsWayBehindOne) {
-  RailPace pace;
-  Worked worked;
-  worked.Run(&pace, 0.25, 50'000, 32 << 20);
-  pace.OnLosses(4 << 20);  // one packet of a thousand
-  EXPECT_EQ(pace.held_bytes(), 1u << 20);
-  EXPECT_EQ(pace.piece_bytes(), 7 * kUnit) << "which goes twice into what it holds";
-  pace.OnLosses(400'000);  // one of a hundred
-  EXPECT_EQ(pace.held_bytes(), RailPace::kHeldBytesLossy);
-  EXPECT_EQ(pace.piece_bytes(), kUnit);
-  worked.Run(&pace, 0.25, 50'000, 32 << 20);
-  EXPECT_EQ(pace.held_bytes(), RailPace::kHeldBytesLossy);
-  pace.OnLosses(0);
-  EXPECT_GT(pace.held_bytes(), 1'900'000u);
-}
-
 TEST(RailPace, WhatFailedTellsOfNoRate) {
   RailPace pace;
   pace.OnDealt(2 * kUnit, 0);

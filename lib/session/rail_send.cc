@@ -90,6 +90,17 @@ void Rail::CutTile() {
   pending_.PushFront(tile);
 }
 
+// A queue pair that went back to what was lost may hear of the next loss only after an acknowledgement (soft-RoCE's
+// does not), and otherwise waits for its time-out, in which a message would have gone a dozen times. Devices
+// acknowledge the end of a request. Bulk gains nothing by short ones: all of its message stands behind each loss.
+uint64_t Rail::RequestBytes(const Operation& tile) const {
+  constexpr uint64_t kShortBytes = 16 << 10;
+  constexpr uint64_t kLossyBytes = 4 << 20;  // one packet of a thousand, where they have 4 KiB
+  const uint64_t between = counters_.bytes_between_losses.load(std::memory_order_relaxed);
+  const bool streamed = tile.transfer != nullptr && tile.transfer->stream != nullptr;
+  return between > 0 && between < kLossyBytes && streamed ? kShortBytes : 0;
+}
+
 void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
   // Revoked: the memory there may be in other use by now, and a device that writes would not be stopped.
   const bool payload = CarriesPayload(operation->type) && !operation->revoked;
@@ -122,6 +133,7 @@ void Rail::BuildRequest(Operation* operation, uint32_t sequence, size_t slot) {
   request.offset = operation->words[1];
   if (request.kind == WorkRequest::Kind::kWrite) {
     request.window = RemoteWindow::Load(operation->words + kFrameWindowWord);
+    request.request_bytes = RequestBytes(*operation);
   }
   request.registered = operation->registered;
 }

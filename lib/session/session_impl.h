@@ -296,7 +296,6 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void StartMatched(Operation* operation);
   void StartStream(const Part& whole);
   RailMask RailsForStreams();
-  void TellDealerOfLosses(uint32_t rail);
   void PumpStream(Stream* stream);
   void OnPieceDone(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes);
   void StopStream(Stream* stream, absl::StatusCode code);

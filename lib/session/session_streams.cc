@@ -38,14 +38,9 @@ void SessionImpl::StartStream(const Part& whole) {
   stream->window = whole.remote.window;
   stream->deadline_ns = whole.deadline_ns;
   stream->dealt = dealer_.Begin(whole.length, NextRailIndex(), home_lane_.now_ns());
-  for (uint32_t i = 0; i < rail_count_; ++i) TellDealerOfLosses(i);
   whole.transfer->stream = stream;
   streams_.push_back(stream);
   PumpStream(stream);
-}
-
-void SessionImpl::TellDealerOfLosses(uint32_t rail) {
-  dealer_.OnLosses(rail, rails_[rail]->counters().bytes_between_losses.load(std::memory_order_relaxed));
 }
 
 // One that is away is dealt nothing more while another is up.
@@ -87,7 +82,6 @@ void SessionImpl::OnPieceDone(Rail& rail, Transfer* transfer, uint64_t offset, u
   transfer->bytes_left.fetch_sub(bytes, std::memory_order_relaxed);
   const int failed = transfer->failed.load(std::memory_order_acquire);
   dealer_.OnBack(&stream->dealt, rail.index(), bytes, failed == 0, now);
-  TellDealerOfLosses(rail.index());
   if (failed != 0) {
     StopStream(stream, static_cast<absl::StatusCode>(failed));
   } else {

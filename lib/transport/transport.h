@@ -89,6 +89,8 @@ struct WorkRequest {
   // Lent and unchanged until the peer has confirmed it (the rail's acknowledgement), or kSent, kDone or kClosed.
   const std::byte* payload = nullptr;
   uint64_t payload_bytes = 0;
+  // kWrite: devices that split it do so at this length, 0: in as few requests as they can.
+  uint64_t request_bytes = 0;
   uint64_t key = 0;      // kWrite: the peer's key
   uint64_t offset = 0;   // bytes from the start of what the key or the window names
   RemoteWindow window;   // kWrite: what the key names, for kCapabilityRemotePlacement; kPlace, kFetch
@@ -152,7 +154,7 @@ struct PathStatistics {
   uint64_t rtt_ns = 0;
   uint64_t retransmits = 0;  // since some time ago; of verbs: by all connections of the device
   uint64_t delivery_rate_bytes_per_s = 0;
-  // Of paths on which a loss costs all that is on its way behind it (go-back-N): on average, of late.
+  // Where a device goes back to what was lost and counts that: on average, of late.
   uint64_t bytes_between_losses = 0;
 };
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -49,6 +50,27 @@ TEST_F(VerbsOnFake, ABatchRingsOnce) {
   EXPECT_EQ(after.doorbells - before.doorbells, 1u);
   EXPECT_EQ(after.sends_posted - before.sends_posted, batch.size());
   ASSERT_TRUE(Drive([&] { return b()->messages.size() == batch.size(); }));
+}
+
+TEST_F(VerbsOnFake, AWriteGoesInRequestsAsShortAsIsAskedFor) {
+  constexpr uint64_t kSize = 1 << 20;
+  Destination landing(b(), kSize);
+  std::vector<std::byte> payload = PatternBytes(kSize, 1);
+  const auto registered = a()->device_memory()->Register(absl::MakeSpan(payload));
+  ASSERT_TRUE(registered.ok());
+  // Length of the write and of its requests, and how many these are, with the header's: never more than 33.
+  for (const auto& [bytes, request_bytes, requests] :
+       {std::tuple(kSize, 0, 2), {kSize, 64 << 10, 17}, {kSize, 16 << 10, 33}, {100'000, 16 << 10, 8}, {0, 4096, 1}}) {
+    WorkRequest work = WriteWork(mine_, AsBytes("header"), absl::MakeConstSpan(payload).first(bytes), landing, 0);
+    work.request_bytes = static_cast<uint64_t>(request_bytes);
+    const uint64_t before = fabric_->counters().sends_posted;
+    ASSERT_EQ(a()->transport()->Post({&work, 1}), 1u);
+    EXPECT_EQ(fabric_->counters().sends_posted - before, static_cast<uint64_t>(requests)) << bytes << " bytes";
+    ASSERT_TRUE(Drive([&] { return !b()->messages.empty(); }));
+    EXPECT_TRUE(std::equal(payload.begin(), payload.begin() + static_cast<ptrdiff_t>(bytes), landing.bytes.begin()));
+    b()->messages.clear();
+    std::fill(landing.bytes.begin(), landing.bytes.end(), std::byte{0});
+  }
 }
 
 // A peer that does not poll: work is refused when its credit is spent, and the send queue does not overflow, however

@@ -89,18 +89,19 @@ absl::Status PingPong::Begin(uint64_t generation, uint64_t count) {
   return absl::OkStatus();
 }
 
-// One look at the clock ends a round trip and begins the next, and what was found is written down while that is under
-// way, as perftest does.
+// One look at the clock ends a round trip and begins the next. It comes, as does all else that can wait, while that is
+// under way: a round trip is counted from where one operation was posted to where the next one was.
 absl::StatusOr<int64_t> PingPong::Lead(Histogram& latency) {
   // put_lat and send_lat report half the round trip.
   const int64_t parts = operation_ == Operation::kGet ? 1 : 2;
   const int64_t first_ns = NowNs();
-  int64_t start_ns = first_ns;
-  if (count_ > 0) MCP_PERF_RETURN_IF_ERROR(Post(0));
+  if (count_ > 0) MCP_PERF_RETURN_IF_ERROR(Post(EndsOf(0)));
+  int64_t start_ns = NowNs();
   for (uint64_t index = 0; index < count_; ++index) {
+    const Ends next = EndsOf(index + 1);
     MCP_PERF_RETURN_IF_ERROR(Await(index, true));
+    if (index + 1 < count_) MCP_PERF_RETURN_IF_ERROR(Post(next));
     const int64_t now_ns = NowNs();
-    if (index + 1 < count_) MCP_PERF_RETURN_IF_ERROR(Post(index + 1));
     latency.Record((now_ns - start_ns) / parts);
     start_ns = now_ns;
   }
@@ -113,29 +114,42 @@ absl::Status PingPong::Follow() {
     return SpinUntil([this] { return control_->has_message(); }, false);
   }
   for (uint64_t index = 0; index < count_; ++index) {
+    const Ends answer = EndsOf(index);
     MCP_PERF_RETURN_IF_ERROR(Await(index, false));
-    MCP_PERF_RETURN_IF_ERROR(Post(index));
+    MCP_PERF_RETURN_IF_ERROR(Post(answer));
   }
   // The client may end the window before the acknowledgement of the last answer is here.
   return SpinUntil([this] { return completed_ == posted_; }, true);
 }
 
-absl::Status PingPong::Post(uint64_t index) {
+PingPong::Ends PingPong::EndsOf(uint64_t index) const {
   const uint64_t operation = path_->OperationNumber(generation_, index);
   const Layout& layout = path_->layout();
+  switch (operation_) {
+    case Operation::kPut:
+      return {path_->SourceSlice(operation % layout.phases), layout.SlotOffset(index)};
+    case Operation::kGet:
+      return {path_->SlotSlice(index), layout.SourceOffset(operation)};
+    case Operation::kSend:
+      return {path_->SourceSlice(operation % layout.phases), operation};
+  }
+  return {};
+}
+
+absl::Status PingPong::Post(const Ends& ends) {
   auto done = [this](Result result) { OnPosted(result); };
   Session& session = path_->session();
   absl::StatusOr<OperationId> posted;
   do {
     switch (operation_) {
       case Operation::kPut:
-        posted = session.Put(path_->SourceSlice(operation % layout.phases), peer_, layout.SlotOffset(index), done);
+        posted = session.Put(ends.here, peer_, ends.there, done);
         break;
       case Operation::kGet:
-        posted = session.Get(path_->SlotSlice(index), peer_, layout.SourceOffset(operation), done);
+        posted = session.Get(ends.here, peer_, ends.there, done);
         break;
       case Operation::kSend:
-        posted = session.Send(operation, path_->SourceSlice(operation % layout.phases), done);
+        posted = session.Send(ends.there, ends.here, done);
         break;
     }
     if (!absl::IsResourceExhausted(posted.status())) break;

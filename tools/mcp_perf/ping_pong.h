@@ -41,8 +41,13 @@ class PingPong {
  private:
   template <typename Ready>
   absl::Status SpinUntil(Ready ready, bool leading);
-  absl::Status Post(uint64_t index);
-  absl::Status PostReceives();
+  // Of one operation: the memory of this side, and the offset at the peer or the tag.
+  struct Ends {
+    Slice here;
+    uint64_t there = 0;
+  };
+  Ends EndsOf(uint64_t index) const;
+  absl::Status Post(const Ends& ends);
   // Until operation `index` of the other side, or the get of this side, has ended here.
   absl::Status Await(uint64_t index, bool leading);
   void OnPosted(const Result& result);

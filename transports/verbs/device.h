@@ -55,6 +55,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
  private:
   using State = VerbsConnection::State;
   static constexpr size_t kChainMax = 64;
+  static constexpr uint64_t kWritePiecesMax = 32;
   static constexpr int kCompletionsPerPoll = 32;
 
   struct Listener {
@@ -140,6 +141,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
   bool FindPayload(VerbsConnection& connection, const WorkRequest& work, PayloadKey* key);
   bool FindWithoutMaking(VerbsConnection& connection, const WorkRequest& work, PostedWork& posted, uint32_t* lkey);
   ibv_send_wr& ChainPieces(VerbsConnection& connection, const WorkRequest& work, ibv_wr_opcode opcode, PayloadKey key);
+  uint64_t PieceBytes(const VerbsConnection& connection, const WorkRequest& work) const;
   uint64_t PiecesOf(const VerbsConnection& connection, const WorkRequest& work) const;
   void AskForCompletion(VerbsConnection& connection, ibv_send_wr* work);
   ibv_send_wr& NextInChain(VerbsConnection& connection);

@@ -112,8 +112,16 @@ ABSL_ATTRIBUTE_NOINLINE bool VerbsTransport::Append(VerbsConnection& connection,
   return AppendMessage(connection, work, MessageType::kPlain);
 }
 
+// The longest piece of the work: what the device takes, or less if that was asked for.
+uint64_t VerbsTransport::PieceBytes(const VerbsConnection& connection, const WorkRequest& work) const {
+  const uint64_t most = connection.device->port_attributes.max_msg_sz;
+  if (ABSL_PREDICT_TRUE(work.kind != WorkRequest::Kind::kWrite || work.request_bytes == 0)) return most;
+  const uint64_t least = (work.payload_bytes + kWritePiecesMax - 1) / kWritePiecesMax;
+  return std::min(most, std::max(work.request_bytes, least));
+}
+
 uint64_t VerbsTransport::PiecesOf(const VerbsConnection& connection, const WorkRequest& work) const {
-  const uint64_t piece_max = connection.device->port_attributes.max_msg_sz;
+  const uint64_t piece_max = PieceBytes(connection, work);
   if (ABSL_PREDICT_TRUE(work.payload_bytes <= piece_max)) return work.payload_bytes > 0 ? 1 : 0;
   return (work.payload_bytes + piece_max - 1) / piece_max;
 }
@@ -222,7 +230,7 @@ bool VerbsTransport::FindPayload(VerbsConnection& connection, const WorkRequest&
 // Returns the last piece, which holds what is held for all: those before it are done no later.
 ibv_send_wr& VerbsTransport::ChainPieces(VerbsConnection& connection, const WorkRequest& work, ibv_wr_opcode opcode,
                                          PayloadKey key) {
-  const uint64_t piece_max = connection.device->port_attributes.max_msg_sz;
+  const uint64_t piece_max = PieceBytes(connection, work);
   ibv_send_wr* last = nullptr;
   for (uint64_t offset = 0; offset < work.payload_bytes; offset += piece_max) {
     last = &NextInChain(connection);
