@@ -302,7 +302,7 @@ void SessionImpl::FinishSmall(Rail& rail, Operation* operation) {
 
 // FinishOperation for what is done, of which there is much: its place is this lane's, and the completion runs where it
 // lies. The operation serves again only when that has returned.
-ABSL_ATTRIBUTE_HOT void SessionImpl::FinishHere(Rail& rail, PlaceCounter& places, Operation* operation) {
+void SessionImpl::FinishHere(Rail& rail, PlaceCounter& places, Operation* operation) {
   Lane& lane = rail.lane();
   operation->region->Unreference(lane.shard());
   RailCounters::Add(rail.counters().operations_completed, 1);
