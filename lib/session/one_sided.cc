@@ -63,7 +63,7 @@ absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Work& w
                                                   const OperationOptions& options) {
   if (ABSL_PREDICT_FALSE(!admits())) return WhyNotAdmitted();
   bool own = false;
-  Rail* const rail = ChooseRail(&work.id, &own);
+  Rail* const rail = ChooseRail(&work, &own);
   if (ABSL_PREDICT_FALSE(rail == nullptr)) return TooMuchInFlight();
   work.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
   if (!own) return SubmitOneSided(kind, *rail, work, std::move(completion));

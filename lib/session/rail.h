@@ -129,6 +129,14 @@ class Rail {
   PlaceCounter& places() { return places_; }
   const PlaceCounter& places() const { return places_; }
 
+  // Any thread: payload of messages and of parts of transfers that was given to this rail, or, if negative, has ended.
+  void AddCarried(int64_t bytes) { carried_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
+  // Any thread: what is under way here, as far as that is known. Puts and gets are counted and not weighed: they are
+  // taken to be as long as the one that asks.
+  int64_t LoadBytes(int64_t length) const {
+    return carried_bytes_.load(std::memory_order_relaxed) + places_.count() * length;
+  }
+
   // For the choice between this rail and others of its lane.
   uint32_t NextTurnOnLane() { return turn_++; }
 
@@ -206,6 +214,8 @@ class Rail {
   bool WasRevoked(uint64_t key) const { return std::find(revoked_.begin(), revoked_.end(), key) != revoked_.end(); }
 
   RailDescription DescribeOnLane() const;
+  // From memory to the device that carries it, as far as that is known.
+  NodeDistances DistancesOnLane() const;
   // Nothing but zeros while the rail is not up.
   PathStatistics AskPathOnLane();
 
@@ -368,6 +378,7 @@ class Rail {
   size_t revoked_next_ = 0;
   RailCounters counters_;
 
+  std::atomic<int64_t> carried_bytes_{0};
   PlaceCounter places_;
 };
 

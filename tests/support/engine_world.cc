@@ -58,6 +58,8 @@ class TestProvider final : public TransportProvider {
 
 EngineWorld::EngineWorld(const Setup& setup) : setup_(setup), loopback_(LoopbackNetwork::Create(setup.loopback)) {
   if (setup_.plan.has_value()) ledger_ = std::make_shared<FaultLedger>(*setup_.plan);
+  if (setup_.kind == TransportKind::kVerbsFake) fabric_ = MakeFakeFabric(setup_.devices);
+  if (setup_.kind == TransportKind::kVerbsNoCost) fabric_ = MakeNoCostFabric();
 }
 
 EngineWorld::~EngineWorld() {
@@ -69,8 +71,6 @@ Engine* EngineWorld::MakeEngine(int lanes) {
   std::shared_ptr<TcpNetwork> tcp;
   std::shared_ptr<VerbsNetwork> verbs;
   if (IsVerbs(setup_.kind)) {
-    if (setup_.kind == TransportKind::kVerbsFake && fabric_ == nullptr) fabric_ = MakeFakeFabric(setup_.devices);
-    if (setup_.kind == TransportKind::kVerbsNoCost && fabric_ == nullptr) fabric_ = MakeNoCostFabric();
     VerbsConfig config;
     config.protect_operations = setup_.protect_operations;
     auto network = MakeVerbsNetwork(fabric_, log_.logger(), config);

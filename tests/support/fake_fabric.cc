@@ -1,4 +1,7 @@
 // What tests ask of the fake device: to count, to fail, to lose.
+#include <cerrno>
+
+#include "lib/base/errno_status.h"
 #include "tests/support/fake_verbs_objects.h"
 
 namespace mcp::internal {
@@ -49,6 +52,39 @@ void FakeFabric::TakeDmabufsAway() {
 void FakeFabric::MoveFar(uint8_t device) {
   const std::lock_guard<std::mutex> lock(mutex);
   far_device = device;
+}
+
+void FakeFabric::SetDistances(uint8_t device, const std::vector<uint8_t>& from_nodes) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  for (size_t node = 0; node < from_nodes.size(); ++node) {
+    distances[device][MemoryNodeOf(static_cast<int>(node))] = from_nodes[node];
+  }
+}
+
+void FakeFabric::PutOnNode(absl::Span<const std::byte> memory, int node) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  placed_memory.push_back({memory.data(), memory.data() + memory.size(), MemoryNodeOf(node)});
+}
+
+void FakeFabric::HideNodes() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  nodes_hidden = true;
+}
+
+NodeDistances FakeFabric::DistancesOf(uint8_t device) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto found = distances.find(device);
+  return found == distances.end() ? NodeDistances{} : found->second;
+}
+
+// On a node where all of it was put there.
+absl::StatusOr<MemoryNode> FakeFabric::NodeOf(absl::Span<const std::byte> range) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (nodes_hidden) return ErrnoStatus(EPERM, "fake: nodes");
+  for (const PlacedMemory& placed : placed_memory) {
+    if (range.data() >= placed.begin && range.data() + range.size() <= placed.end) return placed.node;
+  }
+  return kNoNode;
 }
 
 void FakeFabric::Cut(const std::string& address) {

@@ -106,6 +106,10 @@ class FakeCalls final : public VerbsCalls {
     });
     return far ? 2 * kNumaDistanceLocal : kNumaDistanceLocal;
   }
+  NodeDistances DistancesFromNodes(ibv_context* context) override {
+    return fabric_->DistancesOf(FakeOf<FakeContext>(context)->number);
+  }
+  absl::StatusOr<MemoryNode> NodeOf(absl::Span<const std::byte> range) override { return fabric_->NodeOf(range); }
   uint64_t TimesSentAgain(ibv_context*, uint8_t) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
     return fabric_->times_sent_again;

@@ -24,6 +24,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "absl/types/span.h"
+#include "lib/memory/memory_node.h"
 #include "transports/verbs/calls.h"
 
 namespace mcp::internal {
@@ -80,6 +82,12 @@ class FakeFabric {
   void Cut(const std::string& address);
   // Engines that are made from now on find that device on another node than their CPUs.
   void MoveFar(uint8_t device);
+  // They find it so far from node 0, node 1 and so on; without this, from no node.
+  void SetDistances(uint8_t device, const std::vector<uint8_t>& distances);
+  // What is registered of this memory from now on is on that node.
+  void PutOnNode(absl::Span<const std::byte> memory, int node);
+  // The kernel does not tell engines that are made from now on what memory is where.
+  void HideNodes();
   // So many of the connection manager's messages get lost, of those that are sent next.
   void LoseRequests(int count);
   void LoseRejections(int count);
@@ -89,6 +97,9 @@ class FakeFabric {
  private:
   friend class FakeCalls;
   friend struct FakeOperations;
+
+  NodeDistances DistancesOf(uint8_t device);
+  absl::StatusOr<MemoryNode> NodeOf(absl::Span<const std::byte> range);
 
   const Kind kind;
   const uint8_t devices;
@@ -103,6 +114,14 @@ class FakeFabric {
   int rejections_to_lose = 0;
   uint64_t times_sent_again = 0;
   int far_device = -1;
+  std::map<uint8_t, NodeDistances> distances;
+  struct PlacedMemory {
+    const std::byte* begin;
+    const std::byte* end;
+    MemoryNode node;
+  };
+  std::vector<PlacedMemory> placed_memory;
+  bool nodes_hidden = false;
   std::set<std::string> cut;
   uint32_t next_number = 100;
   uint16_t next_port = 20000;

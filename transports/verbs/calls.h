@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "lib/memory/memory_node.h"
 
 namespace mcp::internal {
 
@@ -75,6 +76,10 @@ class VerbsCalls {
   virtual std::vector<GidEntry> Gids(ibv_context* context) = 0;
   // From the nearest node whose CPUs this thread may use (numa.h).
   virtual uint32_t NumaDistance(ibv_context* context) = 0;
+  // From each node of memory.
+  virtual NodeDistances DistancesFromNodes(ibv_context* context) = 0;
+  // Where memory is, or why the kernel does not tell (memory_node.h).
+  virtual absl::StatusOr<MemoryNode> NodeOf(absl::Span<const std::byte> range) = 0;
   // How often the port's queue pairs, whoever's, went back to what was lost and sent on from there. Zero where the
   // device's driver does not count it.
   virtual uint64_t TimesSentAgain(ibv_context* context, uint8_t port) = 0;

@@ -156,6 +156,11 @@ class SystemCalls final : public VerbsCalls {
     return internal::NumaDistance(absl::StrCat(context->device->ibdev_path, "/device"), "/sys/devices/system/node",
                                   cpus);
   }
+  NodeDistances DistancesFromNodes(ibv_context* context) override {
+    return internal::DistancesFromNodes(absl::StrCat(context->device->ibdev_path, "/device"),
+                                        "/sys/devices/system/node");
+  }
+  absl::StatusOr<MemoryNode> NodeOf(absl::Span<const std::byte> range) override { return NodeOfMemory(range); }
 
   uint64_t TimesSentAgain(ibv_context* context, uint8_t port) override {
     uint64_t times = 0;
