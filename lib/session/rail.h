@@ -297,6 +297,7 @@ class Rail {
   int64_t TickAway();
   absl::Status NotBack(int64_t waited_ns) const;
   bool Needed() const;
+  void LookWhetherNeeded();
   int64_t RecoveryEndsNs();
   int64_t Backoff() const;
   uint64_t Progress() const;
@@ -363,7 +364,8 @@ class Rail {
   int64_t up_since_ns_ = 0;
   uint32_t fruitless_ = 0;  // connections
   int64_t lost_ns_ = 0;
-  int64_t needed_ns_ = 0;  // since when something waits for the connection
+  bool was_needed_ = false;  // when that was looked at last
+  int64_t needed_ns_ = 0;    // since when something waits for the connection
   int64_t retry_ns_ = 0;
   uint64_t progress_when_up_ = 0;
   uint64_t path_retransmits_lost_ = 0;  // of the connections that are gone
