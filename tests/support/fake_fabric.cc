@@ -1,10 +1,15 @@
 // What tests ask of the fake device: to count, to fail, to lose.
 #include <cerrno>
 
+#include "absl/strings/str_cat.h"
 #include "lib/base/errno_status.h"
 #include "tests/support/fake_verbs_objects.h"
 
 namespace mcp::internal {
+
+std::string FakeOperations::HostOf(const FakeContext& context, uint8_t port) {
+  return absl::StrCat("127.", port - 1, ".", context.number, ".1");
+}
 
 FakeFabric::Counters FakeFabric::counters() {
   const std::lock_guard<std::mutex> lock(mutex);
@@ -20,8 +25,14 @@ void FakeFabric::FailNext(ibv_wc_status status, uint64_t after) {
 
 void FakeFabric::LoseDevice(size_t engine, uint8_t device, uint64_t after_bytes) {
   const std::lock_guard<std::mutex> lock(mutex);
-  FakeContext& context = *contexts[engine * devices + device];
-  context.bytes_max = context.bytes_moved + after_bytes;
+  FakeContext::Traffic& traffic = contexts[engine * devices + device]->traffic[0];
+  traffic.bytes_max = traffic.bytes_moved + after_bytes;
+}
+
+void FakeFabric::LosePort(size_t engine, uint8_t device, uint8_t port, uint64_t after_bytes) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  FakeContext::Traffic& traffic = contexts[engine * devices + device]->traffic[port];
+  traffic.bytes_max = traffic.bytes_moved + after_bytes;
 }
 
 void FakeFabric::SetPortsDown(bool down) {
@@ -29,9 +40,9 @@ void FakeFabric::SetPortsDown(bool down) {
   ports_down = down;
 }
 
-uint64_t FakeFabric::BytesMoved(size_t engine, uint8_t device) {
+uint64_t FakeFabric::BytesMoved(size_t engine, uint8_t device, uint8_t port) {
   const std::lock_guard<std::mutex> lock(mutex);
-  return contexts[engine * devices + device]->bytes_moved;
+  return contexts[engine * devices + device]->traffic[port].bytes_moved;
 }
 
 void FakeFabric::HoldSends(bool held) {

@@ -63,6 +63,7 @@ class FakeCalls final : public VerbsCalls {
       made.fabric = fabric_.get();
       made.host = this;
       made.number = i;
+      made.traffic.resize(1 + fabric_->ports);
       made.context.device = &made.device;
       made.context.async_fd = made.signal.fd;
       made.context.ops.post_send = FakeOperations::PostSend;
@@ -276,6 +277,7 @@ class FakeCalls final : public VerbsCalls {
     auto* qp = FakeOf<FakeQueuePair>(base);
     if (qp->qp.state != IBV_QPS_INIT) return ErrnoStatus(EINVAL, "fake: RTR");
     qp->peer = FakeOf<FakeId>(id)->remote_qp;
+    qp->port = id->port_num;
     qp->qp.state = IBV_QPS_RTS;
     return settings.path_mtu_max;
   }
@@ -477,7 +479,7 @@ class FakeCalls final : public VerbsCalls {
     id->port_num = 1;
     for (const auto& device : contexts_) {
       for (uint8_t port = 1; port <= fabric_->ports; ++port) {
-        if (HostOf(address) != absl::StrCat("127.", port - 1, ".", device->number, ".1")) continue;
+        if (HostOf(address) != FakeOperations::HostOf(*device, port)) continue;
         id->verbs = &device->context;
         id->port_num = port;
       }

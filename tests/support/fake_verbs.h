@@ -66,8 +66,11 @@ class FakeFabric {
   void FailNext(ibv_wc_status status, uint64_t after = 0);
   // The device of the engine made in that place (from 0) goes, once it has written and read so much more.
   void LoseDevice(size_t engine, uint8_t device, uint64_t after_bytes);
-  // What it has written and read so far.
-  uint64_t BytesMoved(size_t engine, uint8_t device);
+  // One of its ports, from 1, gets no more answers once it has written and read so much more, and nothing gets to or
+  // from its address any more.
+  void LosePort(size_t engine, uint8_t device, uint8_t port, uint64_t after_bytes);
+  // What it has written and read so far; by that port, or all of them.
+  uint64_t BytesMoved(size_t engine, uint8_t device, uint8_t port = 0);
   // Engines that are made from now on find devices without memory windows.
   void TakeWindowsAway();
   // From now on no device takes dma-bufs.
