@@ -129,7 +129,8 @@ class MCP_EXPORT Engine {
   Engine& operator=(const Engine&) = delete;
 
   // Registers memory that the caller owns. Overlapping and repeated registrations are cheap. A range that is unmapped
-  // while a Region covers it is the caller's error.
+  // while a Region covers it is the caller's error. One whose pages are of one NUMA node is moved by devices near to it
+  // (SessionOptions::rails); memory of several nodes is better registered as a Region for each.
   absl::StatusOr<Region> Register(void* data, uint64_t size, const RegionOptions& options = {});
   // Allocates and registers page-aligned, touched memory, on huge pages where there are any.
   absl::StatusOr<Region> Allocate(uint64_t size, const RegionOptions& options = {});

@@ -63,7 +63,9 @@ struct ReceiveOptions {
 
 struct SessionOptions {
   // Parallel connections, each on a lane of its own where there are enough. 0: chosen (2 where the engine has two or
-  // more lanes, else 1). At most 8.
+  // more lanes, else 1). At most 8. Long transfers are spread over them; what goes by one takes them in turn, or, where
+  // their devices are on several NUMA nodes, prefers one that is near to its memory (RailDescription::notes says
+  // which).
   int rails = 0;
   // A session opens with its first connection, and makes each of the others when there is work that it would take: a
   // transfer of 512 KiB or more, puts and gets whose turn it is, hedged messages. Until then, and where it cannot

@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <utility>
 
-#include "absl/base/attributes.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/config.h"
 #include "lib/base/errno_status.h"
@@ -174,7 +173,7 @@ absl::Status EngineImpl::MayWait(absl::string_view what) const {
   return absl::OkStatus();
 }
 
-ABSL_ATTRIBUTE_HOT size_t EngineImpl::Progress() {
+size_t EngineImpl::Progress() {
   MCP_ASSERT(Lane::Current() == nullptr);
   if (caller_driven() && driver_ == std::thread::id()) {
     driver_ = std::this_thread::get_id();

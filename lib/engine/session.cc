@@ -63,9 +63,8 @@ Session::~Session() {
   if (impl_ != nullptr) impl_->Fail(absl::CancelledError("the session's handle was destroyed"));
 }
 
-ABSL_ATTRIBUTE_HOT absl::StatusOr<OperationId> Session::Put(const Slice& local, const RemoteRegion& remote,
-                                                            uint64_t remote_offset, Completion completion,
-                                                            const OperationOptions& options) {
+absl::StatusOr<OperationId> Session::Put(const Slice& local, const RemoteRegion& remote, uint64_t remote_offset,
+                                         Completion completion, const OperationOptions& options) {
   if (!SliceHolds(local)) return SliceError(local);
   if (!RemoteHolds(remote, remote_offset, local.length, RemoteAccess::kWrite)) {
     return RemoteError(remote, remote_offset, local.length, RemoteAccess::kWrite);
@@ -78,9 +77,8 @@ ABSL_ATTRIBUTE_HOT absl::StatusOr<OperationId> Session::Put(const Slice& local, 
   return impl_->Put(work, std::move(completion), options);
 }
 
-ABSL_ATTRIBUTE_HOT absl::StatusOr<OperationId> Session::Get(const Slice& local, const RemoteRegion& remote,
-                                                            uint64_t remote_offset, Completion completion,
-                                                            const OperationOptions& options) {
+absl::StatusOr<OperationId> Session::Get(const Slice& local, const RemoteRegion& remote, uint64_t remote_offset,
+                                         Completion completion, const OperationOptions& options) {
   if (!SliceHolds(local)) return SliceError(local);
   if (!RemoteHolds(remote, remote_offset, local.length, RemoteAccess::kRead)) {
     return RemoteError(remote, remote_offset, local.length, RemoteAccess::kRead);

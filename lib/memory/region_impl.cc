@@ -8,9 +8,11 @@ namespace mcp::internal {
 
 absl::Status RegionImpl::Open(const DeviceRange& memory, absl::AnyInvocable<void() &&> release) {
   window_ = RemoteWindow();
+  node_ = kNoNode;
   if (devices_ != nullptr) {
     MCP_ASSIGN_OR_RETURN(registered_, devices_->Register(memory));
     window_ = registered_->window();
+    node_ = registered_->node();
   }
   base_ = memory.bytes.data();
   size_ = memory.bytes.size();

@@ -49,6 +49,8 @@ class RegionImpl {
 
   std::byte* base() const { return base_; }
   uint64_t size() const { return size_; }
+  // That its devices are chosen by, if there is a choice.
+  MemoryNode node() const { return node_; }
   bool Contains(uint64_t offset, uint64_t length) const { return offset <= size_ && length <= size_ - offset; }
 
   struct Exported {
@@ -95,6 +97,7 @@ class RegionImpl {
   DeviceMemory* const devices_;
   std::byte* base_ = nullptr;
   uint64_t size_ = 0;
+  MemoryNode node_ = kNoNode;
   absl::AnyInvocable<void() &&> release_;
   std::unique_ptr<DeviceMemory::Grant> registered_;  // null where devices need not know it
   RemoteWindow window_;

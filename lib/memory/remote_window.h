@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "lib/memory/memory_node.h"
 
 namespace mcp::internal {
 
@@ -77,6 +78,8 @@ class DeviceMemory {
     virtual RemoteWindow window() const = 0;  // of the range's first byte
     // Of its range, as Export takes it while this lives.
     virtual DeviceRange Part(absl::Span<std::byte> range) const = 0;
+    // That the memory was on when it was registered, where that makes a difference to the devices.
+    virtual MemoryNode node() const { return kNoNode; }
   };
 
   virtual ~DeviceMemory() = default;

@@ -15,14 +15,10 @@
 #include <cstdint>
 #include <optional>
 
+#include "lib/session/rail_mask.h"
 #include "lib/session/rail_pace.h"
-#include "lib/wire/hello.h"
 
 namespace mcp::internal {
-
-// A set of rails, a bit each.
-using RailMask = uint32_t;
-static_assert(kRailsMax <= 32);
 
 // What one stream has on the rails.
 struct Dealt {

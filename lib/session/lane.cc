@@ -67,7 +67,7 @@ void Lane::Wake() {
 }
 
 // What a round without work looks at is looked at here; whatever is found is done elsewhere, so that this stays short.
-ABSL_ATTRIBUTE_HOT size_t Lane::RoundOnLane() {
+size_t Lane::RoundOnLane() {
   MCP_ASSERT(OnThisLane());
   regions_->EnterRound(index_);
   now_known_ = false;

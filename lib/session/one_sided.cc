@@ -59,12 +59,11 @@ void SessionImpl::TakeOneSided(Submission::Kind kind, Rail& rail, const Work& wo
   StartOneSided(kind, rail, work, std::move(completion));
 }
 
-ABSL_ATTRIBUTE_HOT absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Work& work,
-                                                                     Completion&& completion,
-                                                                     const OperationOptions& options) {
+absl::StatusOr<OperationId> SessionImpl::OneSided(Submission::Kind kind, Work& work, Completion&& completion,
+                                                  const OperationOptions& options) {
   if (ABSL_PREDICT_FALSE(!admits())) return WhyNotAdmitted();
   bool own = false;
-  Rail* const rail = ChooseRail(&work.id, &own);
+  Rail* const rail = ChooseRail(&work, &own);
   if (ABSL_PREDICT_FALSE(rail == nullptr)) return TooMuchInFlight();
   work.deadline_ns = DeadlineOf(options.timeout.count() != 0 ? options.timeout : options_.operation_timeout);
   if (!own) return SubmitOneSided(kind, *rail, work, std::move(completion));
@@ -83,7 +82,7 @@ absl::StatusOr<OperationId> SessionImpl::Get(Work& work, Completion&& completion
 
 // The next batch, where it is one-sided work throughout, as most are: nothing is cut, and what is accepted changes
 // lists in one piece. Nothing: frames are among it.
-ABSL_ATTRIBUTE_HOT Rail::Run Rail::BuildRun() {
+Rail::Run Rail::BuildRun() {
   Run run;
   for (Operation* next = pending_.front(); next != nullptr && run.count < Lane::kBatchMax; next = next->next) {
     if (next->way == Way::kFramed || next->payload_bytes > kTileBytesMax) return {};
@@ -96,7 +95,7 @@ ABSL_ATTRIBUTE_HOT Rail::Run Rail::BuildRun() {
 }
 
 // False when the transport refused some of it.
-ABSL_ATTRIBUTE_HOT bool Rail::PostRun(Run run) {
+bool Rail::PostRun(Run run) {
   const size_t taken = lane_.transport().Post(absl::MakeConstSpan(lane_.batch().data(), run.count));
   const bool refused = taken < run.count;
   if (ABSL_PREDICT_FALSE(refused)) {
@@ -115,7 +114,7 @@ ABSL_ATTRIBUTE_HOT bool Rail::PostRun(Run run) {
 }
 
 // Also on the way down: what was done before the end is done.
-ABSL_ATTRIBUTE_HOT void Rail::OnDone(const Event& event) {
+void Rail::OnDone(const Event& event) {
   const uint32_t first = next_one_sided_ - one_sided_.size();
   // Completions may enqueue and post more, which goes behind these.
   for (auto left = static_cast<int32_t>(static_cast<uint32_t>(event.work_id) + 1 - first);
@@ -125,7 +124,7 @@ ABSL_ATTRIBUTE_HOT void Rail::OnDone(const Event& event) {
   if (!pending_.empty()) lane_.MarkDirtyOnLane(this);
 }
 
-ABSL_ATTRIBUTE_HOT void SessionImpl::FinishOneSided(Rail& rail, Operation* operation) {
+void SessionImpl::FinishOneSided(Rail& rail, Operation* operation) {
   Lane& lane = rail.lane();
   RailCounters& counters = rail.counters();
   const uint64_t bytes = operation->payload_bytes;

@@ -322,6 +322,10 @@ RailDescription Rail::DescribeOnLane() const {
   return description;
 }
 
+NodeDistances Rail::DistancesOnLane() const {
+  return relied_on() ? lane_.transport().Distances(connection_) : NodeDistances{};
+}
+
 uint64_t Rail::MemoryBytes() const {
   return sizeof(Rail) + (sent_.size() + one_sided_.size() + pending_.size() + packed_) * sizeof(Operation) +
          packs_ * sizeof(PackBuffer) + (state_ == State::kUp ? lane_.transport().MemoryBytes(connection_) : 0);

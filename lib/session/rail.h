@@ -130,6 +130,14 @@ class Rail {
   PlaceCounter& places() { return places_; }
   const PlaceCounter& places() const { return places_; }
 
+  // Any thread: payload of messages and of parts of transfers that was given to this rail, or, if negative, has ended.
+  void AddCarried(int64_t bytes) { carried_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
+  // Any thread: what is under way here, as far as that is known. Puts and gets are counted and not weighed: they are
+  // taken to be as long as the one that asks.
+  int64_t LoadBytes(int64_t length) const {
+    return carried_bytes_.load(std::memory_order_relaxed) + places_.count() * length;
+  }
+
   // For the choice between this rail and others of its lane.
   uint32_t NextTurnOnLane() { return turn_++; }
 
@@ -207,6 +215,8 @@ class Rail {
   bool WasRevoked(uint64_t key) const { return std::find(revoked_.begin(), revoked_.end(), key) != revoked_.end(); }
 
   RailDescription DescribeOnLane() const;
+  // From memory to the device that carries it, as far as that is known.
+  NodeDistances DistancesOnLane() const;
   // Nothing but zeros while the rail is not up.
   PathStatistics AskPathOnLane();
 
@@ -289,6 +299,7 @@ class Rail {
   int64_t TickAway();
   absl::Status NotBack(int64_t waited_ns) const;
   bool Needed() const;
+  void LookWhetherNeeded();
   int64_t RecoveryEndsNs();
   int64_t Backoff() const;
   uint64_t Progress() const;
@@ -355,7 +366,8 @@ class Rail {
   int64_t up_since_ns_ = 0;
   uint32_t fruitless_ = 0;  // connections
   int64_t lost_ns_ = 0;
-  int64_t needed_ns_ = 0;  // since when something waits for the connection
+  bool was_needed_ = false;  // when that was looked at last
+  int64_t needed_ns_ = 0;    // since when something waits for the connection
   int64_t retry_ns_ = 0;
   uint64_t progress_when_up_ = 0;
   uint64_t path_retransmits_lost_ = 0;  // of the connections that are gone
@@ -370,6 +382,7 @@ class Rail {
   size_t revoked_next_ = 0;
   RailCounters counters_;
 
+  std::atomic<int64_t> carried_bytes_{0};
   PlaceCounter places_;
 };
 

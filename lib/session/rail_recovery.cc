@@ -112,6 +112,7 @@ void Rail::OnLost(const absl::Status& why) {
   if (!needed) relied_on_.store(false, std::memory_order_release);
   state_ = State::kAway;
   lost_ns_ = needed_ns_ = now;
+  was_needed_ = needed;
   lost_why_ = why;
   attempt_why_ = absl::OkStatus();
   ForgetConnection();
@@ -130,6 +131,7 @@ void Rail::OnAttemptLost(const absl::Status& why) {
   state_ = State::kAway;
   attempt_why_ = why;
   ForgetConnection();
+  LookWhetherNeeded();
   if (offered_ != nullptr) TakeOffer();
 }
 
@@ -165,10 +167,18 @@ bool Rail::Needed() const {
   return index_ == 0 || next_sequence_ != 0 || expected_ != 0 || next_one_sided_ != 0 || !pending_.empty();
 }
 
+// Another thread may have chosen a rail that was up and give it its first operation when it is not, or when it is again
+// and the peer has said nothing there: the wait begins with the first look that finds something.
+void Rail::LookWhetherNeeded() {
+  const bool needed = Needed();
+  if (!needed || !was_needed_) needed_ns_ = lane_.now_ns();
+  was_needed_ = needed;
+}
+
 int64_t Rail::RecoveryEndsNs() {
   if (session_.opening() && session_.connects()) return session_.connect_deadline_ns();
   const bool last = session_.LostAllWith(index_);
-  if (!last && !Needed()) needed_ns_ = lane_.now_ns();
+  if (!last) LookWhetherNeeded();
   const int64_t alone_ns = session_.recovery_timeout_ns();
   return needed_ns_ + (last ? alone_ns : std::max(alone_ns, session_.peer_timeout_ns()));
 }

@@ -35,6 +35,7 @@ void Rail::EnqueueOnLane(Operation* operation) {
   if (operation->deadline_ns != 0) WatchDeadlines(operation->deadline_ns);
   if (IsSmall(operation->type)) PostIfPackFull(*operation);
   pending_.PushBack(operation);
+  if (ABSL_PREDICT_FALSE(state_ != State::kUp)) LookWhetherNeeded();
   lane_.MarkDirtyOnLane(this);
 }
 

@@ -26,6 +26,7 @@
 #include "lib/session/hedge.h"
 #include "lib/session/lane.h"
 #include "lib/session/matcher.h"
+#include "lib/session/near_rails.h"
 #include "lib/session/path_choice.h"
 #include "lib/session/rail.h"
 #include "lib/wire/hello.h"
@@ -182,10 +183,10 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   bool admits() const { return phase_.load(std::memory_order_acquire) == Phase::kOpen && !ended(); }
   absl::Status WhyNotAdmitted() const;
   static absl::Status TooMuchInFlight();
-  Rail* OwnRail();
-  // `own`: it lives on the lane that this thread drives.
-  Rail* ChooseRail(OperationId* id, bool* own);
-  Rail* ChooseOtherRail(OperationId* id, bool* own);
+  // For work of so many bytes, from or to that region. `own`: it lives on the lane that this thread drives.
+  Rail* OwnRail(const RegionImpl& region, uint64_t length);
+  Rail* ChooseRail(Work* work, bool* own);
+  Rail* ChooseOtherRail(Work* work, bool* own);
   bool TakeHomePlace(bool own, OperationId* id);
   void GivePlaceBack(OperationId id);
   void CloseIfClosing() {
@@ -216,7 +217,14 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // What lanes tell each other: it reaches a session that has ended, too.
   static bool TakeNotice(Submission& submission);
   uint32_t NextRailIndex();
-  Rail& NextCarrier();
+  Rail& NextCarrier(const RegionImpl& region, uint64_t length);
+
+  // Nearness (session_nearness.cc).
+  // Rails whose devices are nearest to that memory; none where that makes no difference.
+  RailMask NearTo(const RegionImpl& region) const { return near_rails_[region.node()].load(std::memory_order_relaxed); }
+  Rail* LeastLoaded(RailMask near, uint64_t length, uint32_t first, uint32_t step);
+  void FindNearRails();
+  std::string NearnessNote(uint16_t rail) const;
 
   // One-sided work, on the rail's lane.
   void StartPut(Rail& rail, const Work& work, Completion&& completion);
@@ -353,6 +361,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   std::atomic<uint32_t> rails_down_{0};
   std::atomic<uint32_t> rails_finished_{0};
   std::atomic<uint32_t> next_rail_{0};
+  std::array<std::atomic<uint8_t>, kMemoryNodes> near_rails_{};  // by memory's node: NearTo
+  static_assert(kRailsMax <= 8);
   PlaceCounter home_places_;
   std::atomic<uint32_t> answering_{0};  // gets of the peer that this side is answering
   HedgeWindow hedges_sent_;             // of which a copy is under way
@@ -369,6 +379,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   OpenCallback opened_;
   std::vector<Completion> closers_;
   std::vector<RailDescription> descriptions_;
+  std::vector<NodeDistances> distances_;  // by rail
 
   // Home lane.
   Matcher matcher_;

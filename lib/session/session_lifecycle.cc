@@ -35,6 +35,7 @@ SessionImpl::SessionImpl(SessionHost& host, const SessionOptions& options, uint3
     rails_.push_back(std::make_unique<Rail>(*this, i, host.lane((home_lane + i) % lane_count_)));
   }
   descriptions_.resize(rails);
+  distances_.resize(rails);
 }
 
 Hello SessionImpl::MakeHello(const Rail& rail) const {
@@ -115,6 +116,8 @@ void SessionImpl::AwaitUseOfRails() {
 void SessionImpl::DescribeRail(const Rail& rail) {
   const std::lock_guard<std::mutex> lock(mutex_);
   descriptions_[rail.index()] = rail.DescribeOnLane();
+  distances_[rail.index()] = rail.DistancesOnLane();
+  FindNearRails();
 }
 
 void SessionImpl::Open() {
@@ -330,6 +333,10 @@ SessionDescription SessionImpl::Describe() const {
   description.fallbacks = host_.Fallbacks();
   const std::lock_guard<std::mutex> lock(mutex_);
   description.rails.assign(descriptions_.begin(), descriptions_.begin() + rail_count_);
+  for (uint16_t i = 0; i < rail_count_; ++i) {
+    std::string note = NearnessNote(i);
+    if (!note.empty()) description.rails[i].notes.push_back(std::move(note));
+  }
   return description;
 }
 

@@ -38,14 +38,18 @@ int64_t SessionImpl::DeadlineOf(std::chrono::milliseconds timeout) const {
 
 uint32_t SessionImpl::NextRailIndex() { return next_rail_.fetch_add(1, std::memory_order_relaxed) % rail_count_; }
 
-// One that is up and lives on the lane that this thread drives, those of a lane in turn; null where there is none.
-// Other lanes' memory is not looked at, since these write theirs all the time: rail i lives on lane (home + i) % lanes.
-Rail* SessionImpl::OwnRail() {
+// One that is up and lives on the lane that this thread drives, those of a lane in turn or by nearness; null where
+// there is none. Other lanes' memory is not looked at, since these write theirs all the time: rail i lives on lane
+// (home + i) % lanes.
+Rail* SessionImpl::OwnRail(const RegionImpl& region, uint64_t length) {
   const Lane* const lane = Lane::Current() != nullptr ? Lane::Current() : &home_lane_;
   const uint32_t home = home_lane_.index();
   const uint32_t first = lane->index() >= home ? lane->index() - home : lane->index() + lane_count_ - home;
   if (first >= rail_count_ || !rails_[first]->lane().OnThisLane()) return nullptr;
   if (first + lane_count_ >= rail_count_) return rails_[first]->TakesWork() ? rails_[first].get() : nullptr;
+  if (const RailMask near = NearTo(region); ABSL_PREDICT_FALSE(near != 0)) {
+    if (Rail* const rail = LeastLoaded(near, length, first, lane_count_); rail != nullptr) return rail;
+  }
   const uint32_t rails = (rail_count_ - first + lane_count_ - 1) / lane_count_;
   for (uint32_t i = 0; i < rails; ++i) {
     Rail* const rail = rails_[first + rails_[first]->NextTurnOnLane() % rails * lane_count_].get();
@@ -54,20 +58,29 @@ Rail* SessionImpl::OwnRail() {
   return nullptr;
 }
 
-// The caller's own lane where it is one of ours, else the rails in turn. Takes a place on it; null when there is none.
-Rail* SessionImpl::ChooseRail(OperationId* id, bool* own) {
-  Rail* const rail = OwnRail();
-  if (rail == nullptr) return ChooseOtherRail(id, own);
+// The caller's own lane where it is one of ours: to cross to another costs more than a device that is farther. Takes a
+// place on it; null when there is none.
+Rail* SessionImpl::ChooseRail(Work* work, bool* own) {
+  Rail* const rail = OwnRail(*work->local.region, work->local.length);
+  if (rail == nullptr) return ChooseOtherRail(work, own);
   if (!rail->places().Take(true, outstanding_max_per_rail_)) return nullptr;
-  *id = RailNames(rail->index()) | rail->places().NextNumber(true);
+  work->id = RailNames(rail->index()) | rail->places().NextNumber(true);
   *own = true;
   return rail;
 }
 
-// One of another lane, or else, where none is up or none that is has room, one that is away: the operation waits for it
-// to come back. One that was never connected may never be.
-ABSL_ATTRIBUTE_NOINLINE Rail* SessionImpl::ChooseOtherRail(OperationId* id, bool* own) {
+// One of another lane, in turn or by nearness; or else, where none is up or none that is has room, one that is away:
+// the operation waits for it to come back. One that was never connected may never be.
+ABSL_ATTRIBUTE_NOINLINE Rail* SessionImpl::ChooseOtherRail(Work* work, bool* own) {
   const uint32_t limit = outstanding_max_per_rail_;
+  OperationId* const id = &work->id;
+  if (const RailMask near = NearTo(*work->local.region); near != 0) {
+    Rail* const rail = LeastLoaded(near, work->local.length, 0, 1);
+    if (rail != nullptr && rail->places().Take(false, limit)) {
+      *id = RailNames(rail->index()) | rail->places().NextNumber(false);
+      return rail;
+    }
+  }
   const uint32_t first = rail_count_ == 1 ? 0 : NextRailIndex();
   for (uint32_t i = 0; i < rail_count_; ++i) {
     Rail& rail = *rails_[(first + i) % rail_count_];
@@ -281,7 +294,10 @@ void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::
     lane.operations().Return(operation);
     return FinishPart(rail, transfer, offset, bytes, status);
   }
-  if (operation->type == FrameType::kTile && !status.ok()) GiveUp(operation->id, operation->words[0]);
+  if (operation->type == FrameType::kTile && CountedByHome(operation->id)) {
+    rail.AddCarried(-static_cast<int64_t>(bytes));
+    if (!status.ok()) GiveUp(operation->id, operation->words[0]);
+  }
   if (operation->region != nullptr) operation->region->Unreference(lane.shard());
   if (operation->source_slot != Operation::kNoSlot) {
     lane.regions().Unpin(operation->source_slot);
@@ -302,7 +318,7 @@ void SessionImpl::FinishSmall(Rail& rail, Operation* operation) {
 
 // FinishOperation for what is done, of which there is much: its place is this lane's, and the completion runs where it
 // lies. The operation serves again only when that has returned.
-ABSL_ATTRIBUTE_HOT void SessionImpl::FinishHere(Rail& rail, PlaceCounter& places, Operation* operation) {
+void SessionImpl::FinishHere(Rail& rail, PlaceCounter& places, Operation* operation) {
   Lane& lane = rail.lane();
   operation->region->Unreference(lane.shard());
   RailCounters::Add(rail.counters().operations_completed, 1);

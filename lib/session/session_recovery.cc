@@ -50,6 +50,10 @@ bool SessionImpl::LostAllWith(uint16_t rail) const {
 void SessionImpl::OnRailLost(const Rail& rail, const absl::Status& why) {
   rail_changes_.fetch_add(1, std::memory_order_relaxed);
   TellChoiceOfRail(rail.index());
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    FindNearRails();
+  }
   host_.logger().Log(rail.relied_on() ? LogLevel::kWarning : LogLevel::kDebug,
                      Error(why.code(), rail, why.message()).message(), "; lost, ",
                      connects() ? "connecting it again" : "waiting for the peer to connect it again");
@@ -117,8 +121,11 @@ void SessionImpl::AcceptRail(const Hello& hello, std::unique_ptr<PendingConnecti
   });
 }
 
-// One that is up, where there is one: others' work would wait.
-Rail& SessionImpl::NextCarrier() {
+// One that is up, where there is one, since others' work would wait: in turn, or by nearness.
+Rail& SessionImpl::NextCarrier(const RegionImpl& region, uint64_t length) {
+  if (const RailMask near = NearTo(region); near != 0) {
+    if (Rail* const rail = LeastLoaded(near, length, 0, 1); rail != nullptr) return *rail;
+  }
   const uint32_t first = NextRailIndex();
   for (uint32_t i = 0; i < rail_count_; ++i) {
     Rail& rail = *rails_[(first + i) % rail_count_];

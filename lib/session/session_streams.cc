@@ -10,8 +10,11 @@ namespace mcp::internal {
 void SessionImpl::StartMatched(Operation* operation) {
   const uint64_t length = operation->payload_bytes;
   if (length < kStreamBytesMin) {
-    Rail& carrier = NextCarrier();
-    if (carrier.lane().OnThisLane()) return StartWrite(carrier, operation);
+    Rail& carrier = NextCarrier(*operation->region, length);
+    if (carrier.lane().OnThisLane()) {
+      carrier.AddCarried(static_cast<int64_t>(length));  // until FinishOperation: it is no part of a transfer
+      return carrier.EnqueueOnLane(operation);
+    }
     return SubmitPart(carrier, MakeTransfer(home_lane_, operation));
   }
   if (!choice_.entered()) choice_.Enter(rail_count_, home().AskPathOnLane());
@@ -21,7 +24,7 @@ void SessionImpl::StartMatched(Operation* operation) {
   part.transfer->rail_changes = rail_changes_.load(std::memory_order_relaxed);
   if (choice.protocol == Protocol::kStream) return StartStream(part);
   if (Spreads(home(), length)) return Spread(home(), part);
-  SubmitPart(NextCarrier(), part);
+  SubmitPart(NextCarrier(*part.transfer->region, length), part);
 }
 
 void SessionImpl::StartStream(const Part& whole) {

@@ -68,6 +68,7 @@ SessionImpl::Part SessionImpl::MakeTransfer(Lane& lane, Operation* operation) {
 }
 
 void SessionImpl::SubmitPart(Rail& carrier, const Part& part) {
+  carrier.AddCarried(static_cast<int64_t>(part.length));
   if (carrier.lane().OnThisLane()) return EnqueuePart(carrier, part);
   Submission submission;
   submission.kind = Submission::Kind::kPart;
@@ -123,6 +124,7 @@ void SessionImpl::EnqueuePart(Rail& rail, const Part& part) {
 
 void SessionImpl::FinishPart(Rail& rail, Transfer* transfer, uint64_t offset, uint64_t bytes,
                              const absl::Status& status) {
+  rail.AddCarried(-static_cast<int64_t>(bytes));
   if (!status.ok()) transfer->Fail(status.code());
   const bool streamed = transfer->stream != nullptr;
   if (streamed && home_lane_.OnThisLane()) return OnPieceDone(rail, transfer, offset, bytes);

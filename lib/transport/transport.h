@@ -27,6 +27,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "lib/memory/memory_node.h"
 #include "lib/memory/remote_window.h"
 
 namespace mcp::internal {
@@ -217,6 +218,8 @@ class Transport {
   virtual PeerWindows* windows() { return nullptr; }
 
   virtual ConnectionDescription Describe(ConnectionId connection) const = 0;
+  // From each node of memory to the device that carries it; zeros where that is not known.
+  virtual NodeDistances Distances(ConnectionId /*connection*/) const { return {}; }
   virtual PathStatistics Statistics(ConnectionId connection) const = 0;
   // User-space memory held for the connection now.
   virtual uint64_t MemoryBytes(ConnectionId connection) const = 0;

@@ -53,6 +53,7 @@ void SessionContract::SetUp() {
   ops_ = std::make_unique<Operations>();
   world_ = std::make_unique<EngineWorld>(WorldSetup());
   ops_->set_world(world_.get());
+  PrepareWorld();
   client_engine_ = world_->MakeEngine(GetParam().lanes);
   server_engine_ = world_->MakeEngine(GetParam().lanes);
   ASSERT_TRUE(client_engine_ != nullptr && server_engine_ != nullptr);

@@ -52,6 +52,8 @@ class SessionContract : public testing::TestWithParam<SessionCase> {
   void TearDown() override;
 
   virtual EngineWorld::Setup WorldSetup();
+  // Before there are engines.
+  virtual void PrepareWorld() {}
   virtual SessionOptions Options();
 
   Engine* client_engine() { return client_engine_; }

@@ -1,8 +1,11 @@
 // Rails after the first: connected when there is work for them, by whichever side has it, and done without where they
 // cannot be.
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -10,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "lib/base/units.h"
 #include "tests/contract/session_fixture.h"
+#include "tests/support/forwarding_transport.h"
 
 namespace mcp::internal {
 namespace {
@@ -141,6 +145,24 @@ TEST_P(SessionRailsAtOnce, OpensWithAllOfThem) {
   EXPECT_TRUE(Drive([&] { return Connected(server()) == GetParam().rails; }));
 }
 
+// Does something at the moment that a connection is known to be gone, before its rail is told.
+class AtALoss final : public ForwardingTransport {
+ public:
+  using Act = std::function<void()>;
+  AtALoss(std::unique_ptr<Transport> inner, Act* act) : ForwardingTransport(std::move(inner)), act_(act) {}
+
+  size_t Poll(absl::Span<Event> events) override {
+    const size_t count = ForwardingTransport::Poll(events);
+    const bool lost = std::any_of(events.begin(), events.begin() + static_cast<ptrdiff_t>(count),
+                                  [](const Event& event) { return event.kind == Event::Kind::kClosed; });
+    if (lost && *act_) std::exchange(*act_, nullptr)();
+    return count;
+  }
+
+ private:
+  Act* const act_;
+};
+
 // Virtual time. For as long as the ledger runs hellos arrive damaged, so that no rail is connected, and the second is
 // lost with whatever is posted there.
 class SessionWithoutRails : public testing::Test {
@@ -151,6 +173,10 @@ class SessionWithoutRails : public testing::Test {
     setup.plan->only_connection = 1;
     setup.plan->set_rate(FaultKind::kCorruptHello, 1);
     setup.clock = &clock_;
+    setup.decorate = [this](std::unique_ptr<Transport> inner) -> std::unique_ptr<Transport> {
+      if (client_engine_ != nullptr) return inner;
+      return std::make_unique<AtALoss>(std::move(inner), &at_a_loss_);
+    };
     world_ = std::make_unique<EngineWorld>(setup);
     ops_.set_world(world_.get());
     client_engine_ = world_->MakeEngine(0);
@@ -191,6 +217,7 @@ class SessionWithoutRails : public testing::Test {
   }
 
   ManualClock clock_{kNsPerMs};
+  AtALoss::Act at_a_loss_;  // of the client's connections, once
   Operations ops_;
   std::unique_ptr<EngineWorld> world_;
   Engine* client_engine_ = nullptr;
@@ -245,6 +272,27 @@ TEST_F(SessionWithoutRails, AnUnusedOneMayBeLost) {
   world_->ledger()->Stop();
   EXPECT_TRUE(Drive([&] { return ends_.client.Statistics().reconnections == 1; }));
   PutArrives(2);
+}
+
+// Another thread has chosen the rail just before, and what it gives to it comes long after: that waits from then on.
+TEST_F(SessionWithoutRails, AnUnusedOneThatIsGivenWorkAsItIsLost) {
+  Open(false);
+  ASSERT_FALSE(HasFatalFailure());
+  const RemoteRegion remote = *far_->region.Export();
+  std::vector<Operations::Index> puts;
+  at_a_loss_ = [&] {
+    std::thread([&] {
+      for (int rail = 0; rail < 2; ++rail) puts.push_back(ops_.Put(ends_.client, near_->Part(0, kSmall), remote, 0));
+    }).join();
+  };
+  ASSERT_TRUE(Drive([&] { return !puts.empty(); }));
+  clock_.Advance(20'000 * kNsPerMs);
+  Pass(1'000 * kNsPerMs);
+  EXPECT_TRUE(ends_.client.status().ok()) << ends_.client.status();
+  EXPECT_EQ(ops_.open(), 1u) << "the other one waits for the rail that it was given to";
+  world_->ledger()->Stop();
+  ASSERT_TRUE(Drive([&] { return ops_.open() == 0; }));
+  for (const auto put : puts) EXPECT_TRUE(ops_.status(put).ok()) << ops_.status(put);
 }
 
 TEST_F(SessionWithoutRails, AllOfThemOrNone) {

@@ -138,6 +138,20 @@ TEST_F(VerbsOnTwoDevices, TheOneThatIsNearComesFirst) {
   EXPECT_EQ((*asked)->device(0).opened.name, "fake0");
 }
 
+// What the kernel refuses to tell is asked for, and missed, only where it makes a difference.
+TEST_F(VerbsOnTwoDevices, NodesOfMemoryThatAreNotToldAreMissed) {
+  const auto fallbacks = [this] {
+    const auto network = VerbsNetworkImpl::Create({}, log_.logger(), FakeVerbsCalls(fabric_));
+    return network.ok() ? (*network)->Fallbacks() : std::vector<TransportFallback>();
+  };
+  fabric_->HideNodes();
+  EXPECT_TRUE(fallbacks().empty());
+  fabric_->SetDistances(0, {10, 21});
+  fabric_->SetDistances(1, {21, 10});
+  ASSERT_EQ(fallbacks().size(), 1u);
+  EXPECT_TRUE(absl::StrContains(fallbacks().front().reason, "EPERM")) << fallbacks().front().reason;
+}
+
 // Two ports of one device: 127.0.0.1 and 127.1.0.1.
 class VerbsOnTwoPorts : public VerbsOnTwoDevices {
  protected:

@@ -213,5 +213,49 @@ TEST_P(VerbsSessionOnTwoDevices, TheClientsFirstGoes) { OneIsLost(kClient, 0); }
 TEST_P(VerbsSessionOnTwoDevices, TheServersSecondGoes) { OneIsLost(kServer, 1); }
 TEST_P(VerbsSessionOnTwoDevices, TheServersFirstGoes) { OneIsLost(kServer, 0); }
 
+// Two devices of two ports, all of which a session takes.
+class VerbsSessionOnFourPorts : public VerbsSessionOnTwoDevices {
+ protected:
+  EngineWorld::Setup WorldSetup() override {
+    EngineWorld::Setup setup = VerbsSessionOnTwoDevices::WorldSetup();
+    setup.ports = 2;
+    return setup;
+  }
+  // Each carries payload; then one is lost in the middle of transfers, and what went by it goes by the other three.
+  void OnePortIsLost(size_t engine, uint8_t device, uint8_t port) {
+    FakeFabric& fabric = *world().fabric();
+    StartTransfers(1);
+    ExpectTransferred();
+    for (const uint8_t each : {0, 1}) {
+      for (const uint8_t of : {1, 2})
+        EXPECT_GE(fabric.BytesMoved(engine, each, of), kLarge / 4) << int{each} << int{of};
+    }
+
+    const uint64_t before = fabric.BytesMoved(engine, device, port);
+    fabric.LosePort(engine, device, port, kLarge / 16);
+    StartTransfers(100);
+    ExpectTransferred();
+    EXPECT_GT(fabric.BytesMoved(engine, device, port), before + kLarge / 16) << "it was not lost";
+    ASSERT_TRUE(Drive([&] { return client().Statistics().reconnections >= 1; }));
+    EXPECT_EQ(client().Statistics().reconnections, 1u) << "others were lost with it";
+
+    const uint64_t lost = fabric.BytesMoved(engine, device, port);
+    const auto other = static_cast<uint8_t>(3 - port);
+    const uint64_t beside = fabric.BytesMoved(engine, device, other);
+    StartTransfers(200);
+    ExpectTransferred();
+    EXPECT_EQ(fabric.BytesMoved(engine, device, port), lost) << "a port that is lost was used";
+    EXPECT_GE(fabric.BytesMoved(engine, device, other), beside + kLarge / 4);
+    EXPECT_TRUE(client().status().ok()) << client().status();
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, VerbsSessionOnFourPorts, testing::ValuesIn(CasesOf({4})), SessionCaseName);
+
+TEST_P(VerbsSessionOnFourPorts, TheClientsSecondDeviceGoes) { OneIsLost(kClient, 1); }
+TEST_P(VerbsSessionOnFourPorts, TheServersFirstDeviceGoes) { OneIsLost(kServer, 0); }
+TEST_P(VerbsSessionOnFourPorts, APortOfTheClientGoes) { OnePortIsLost(kClient, 0, 2); }
+TEST_P(VerbsSessionOnFourPorts, APortOfTheServerGoes) { OnePortIsLost(kServer, 1, 1); }
+
 }  // namespace
 }  // namespace mcp::internal

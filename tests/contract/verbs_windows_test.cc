@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "tests/contract/session_fixture.h"
 #include "tests/contract/verbs_fixture.h"
+#include "tests/support/forwarding_transport.h"
 #include "transports/verbs/queues.h"
 
 namespace mcp::internal {
@@ -20,33 +21,22 @@ namespace {
 constexpr uint64_t kSize = 64 << 10;
 
 // A peer that remembers where it was let in last, and writes there once more when it is told to.
-class LyingTransport final : public Transport {
+class LyingTransport final : public ForwardingTransport {
  public:
   struct Plan {
     std::optional<RemoteWindow> window;
     bool write = false;
   };
   LyingTransport(std::unique_ptr<Transport> inner, std::shared_ptr<Plan> plan)
-      : inner_(std::move(inner)), plan_(std::move(plan)) {}
+      : ForwardingTransport(std::move(inner)), plan_(std::move(plan)) {}
 
-  const TransportInfo& info() const override { return inner_->info(); }
-  absl::StatusOr<std::string> Listen(absl::string_view address) override { return inner_->Listen(address); }
-  void StopListening(absl::string_view address) override { inner_->StopListening(address); }
-  absl::StatusOr<ConnectionId> Connect(absl::string_view address, uint32_t path, absl::Span<const std::byte> hello,
-                                       void* context, int64_t deadline_ns) override {
-    return inner_->Connect(address, path, hello, context, deadline_ns);
-  }
-  absl::StatusOr<ConnectionId> Accept(std::unique_ptr<PendingConnection> pending,
-                                      absl::Span<const std::byte> reply_hello, void* context) override {
-    return inner_->Accept(std::move(pending), reply_hello, context);
-  }
   size_t Post(absl::Span<const WorkRequest> batch) override {
     for (const WorkRequest& work : batch) {
       if (work.kind != WorkRequest::Kind::kWrite) continue;
       plan_->window = work.window.At(work.offset);
       connection_ = work.connection;
     }
-    return inner_->Post(batch);
+    return ForwardingTransport::Post(batch);
   }
   size_t Poll(absl::Span<Event> events) override {
     if (connection_.has_value() && std::exchange(plan_->write, false)) {
@@ -56,20 +46,12 @@ class LyingTransport final : public Transport {
       work.payload = lies_.data();
       work.payload_bytes = lies_.size();
       work.window = *plan_->window;
-      EXPECT_EQ(inner_->Post({&work, 1}), 1u);
+      EXPECT_EQ(ForwardingTransport::Post({&work, 1}), 1u);
     }
-    return inner_->Poll(events);
+    return ForwardingTransport::Poll(events);
   }
-  void Wait(int64_t deadline_ns) override { inner_->Wait(deadline_ns); }
-  void Wake() override { inner_->Wake(); }
-  void Close(ConnectionId connection, absl::Status reason) override { inner_->Close(connection, std::move(reason)); }
-  PeerWindows* windows() override { return inner_->windows(); }
-  ConnectionDescription Describe(ConnectionId connection) const override { return inner_->Describe(connection); }
-  PathStatistics Statistics(ConnectionId connection) const override { return inner_->Statistics(connection); }
-  uint64_t MemoryBytes(ConnectionId connection) const override { return inner_->MemoryBytes(connection); }
 
  private:
-  const std::unique_ptr<Transport> inner_;
   const std::shared_ptr<Plan> plan_;
   std::optional<ConnectionId> connection_;
   const std::vector<std::byte> lies_ = std::vector<std::byte>(kSize, std::byte{0xee});

@@ -125,6 +125,16 @@ INSTANTIATE_TEST_SUITE_P(Every, HostileHello, testing::ValuesIn(AllHelloCases())
 class HostileConnection : public HostileFixture, public testing::WithParamInterface<TransportKind> {
  protected:
   bool OpenDoor(int rails) { return Open(GetParam(), rails, std::chrono::seconds(10)); }
+  // A session of two rails, of which the peer has made the first. The hello is then as its second one's. Null: there is
+  // none.
+  Visitor* StartSessionOfTwo(RawPeer* first, Hello* hello) {
+    *hello = GoodHello();
+    hello->rails = 2;
+    if (!OpenDoor(2) || !first->Connect(door(), *hello) || !first->accepted()) return nullptr;
+    hello->rail = 1;
+    hello->session_token = first->reply().session_token;
+    return AwaitVisitor(1);
+  }
   void SetUp() override {
     if (const std::string reason = WhyNoTransport(GetParam()); !reason.empty()) GTEST_SKIP() << reason;
   }
@@ -165,15 +175,10 @@ TEST_P(HostileConnection, AWrongPrefaceEndsIt) {
 
 // A second rail that says what belongs on the first; and one that comes twice.
 TEST_P(HostileConnection, WhatBelongsOnRail0) {
-  ASSERT_TRUE(OpenDoor(2));
-  Hello hello = GoodHello();
-  hello.rails = 2;
   RawPeer first;
-  ASSERT_TRUE(first.Connect(door(), hello) && first.accepted()) << first.refusal();
-  Visitor* const visitor = AwaitVisitor(1);
-  ASSERT_NE(visitor, nullptr);
-  hello.rail = 1;
-  hello.session_token = first.reply().session_token;
+  Hello hello;
+  Visitor* const visitor = StartSessionOfTwo(&first, &hello);
+  ASSERT_NE(visitor, nullptr) << first.refusal();
   RawPeer early;
   ASSERT_TRUE(early.Connect(door(), hello));
   EXPECT_FALSE(early.accepted());
@@ -200,15 +205,10 @@ TEST_P(HostileConnection, WhatBelongsOnRail0) {
 // A connection that the peer may not have, since it has said nothing on it yet: it carries nothing, and may come and
 // go.
 TEST_P(HostileConnection, ARailThatHasSaidNothingIsNotUsed) {
-  ASSERT_TRUE(OpenDoor(2));
-  Hello hello = GoodHello();
-  hello.rails = 2;
   RawPeer first;
-  ASSERT_TRUE(first.Connect(door(), hello) && first.accepted()) << first.refusal();
-  Visitor* const visitor = AwaitVisitor(1);
-  ASSERT_NE(visitor, nullptr);
-  hello.rail = 1;
-  hello.session_token = first.reply().session_token;
+  Hello hello;
+  Visitor* const visitor = StartSessionOfTwo(&first, &hello);
+  ASSERT_NE(visitor, nullptr) << first.refusal();
   const auto connected = [&] { return !visitor->session.Describe().rails[1].remote.empty(); };
   for (hello.generation = 1; hello.generation < 40; ++hello.generation) {
     RawPeer second;

@@ -25,7 +25,8 @@ DOCUMENT = {
 }
 RAIL = {'device': str, 'port': COUNT, 'gid_index': COUNT, 'gid_type': str, 'usable': bool, 'reason': str}
 RANKED = {'device': str, 'port': COUNT, 'gid_index': MAYBE_COUNT, 'gid_type': str, 'address': str,
-          'speed_gbps': NUMBER, 'numa_distance': COUNT, 'used': bool, 'reason': str}
+          'speed_gbps': NUMBER, 'numa_distance': COUNT, 'numa_distances': [{'node': COUNT, 'distance': COUNT}],
+          'used': bool, 'reason': str}
 BETWEEN = {'from': str, 'to': str, 'interface': str, 'transport': str, 'reason': str, 'rails': [RAIL],
            'ports': [RANKED]}
 CHECK = {'host': str, 'port': COUNT, 'passed': bool, 'failed_step': MAYBE_TEXT, 'transport': str,

@@ -58,6 +58,8 @@ class TestProvider final : public TransportProvider {
 
 EngineWorld::EngineWorld(const Setup& setup) : setup_(setup), loopback_(LoopbackNetwork::Create(setup.loopback)) {
   if (setup_.plan.has_value()) ledger_ = std::make_shared<FaultLedger>(*setup_.plan);
+  if (setup_.kind == TransportKind::kVerbsFake) fabric_ = MakeFakeFabric(setup_.devices, setup_.ports);
+  if (setup_.kind == TransportKind::kVerbsNoCost) fabric_ = MakeNoCostFabric();
 }
 
 EngineWorld::~EngineWorld() {
@@ -69,8 +71,6 @@ Engine* EngineWorld::MakeEngine(int lanes) {
   std::shared_ptr<TcpNetwork> tcp;
   std::shared_ptr<VerbsNetwork> verbs;
   if (IsVerbs(setup_.kind)) {
-    if (setup_.kind == TransportKind::kVerbsFake && fabric_ == nullptr) fabric_ = MakeFakeFabric(setup_.devices);
-    if (setup_.kind == TransportKind::kVerbsNoCost && fabric_ == nullptr) fabric_ = MakeNoCostFabric();
     VerbsConfig config;
     config.protect_operations = setup_.protect_operations;
     auto network = MakeVerbsNetwork(fabric_, log_.logger(), config);
@@ -129,8 +129,8 @@ bool EngineWorld::Connect(Engine* client, Engine* server, const SessionOptions& 
     Ends ends;
   };
   auto meeting = std::make_shared<Meeting>();
-  // On all devices, of which the client is told the first.
-  const bool on_all = setup_.devices > 1;
+  // On all devices and ports, of which the client is told the first.
+  const bool on_all = setup_.devices > 1 || setup_.ports > 1;
   auto listener = server->Listen(on_all ? "0.0.0.0:0" : any_address(), options, [this, meeting](Session session) {
     const std::lock_guard<std::mutex> lock(meeting->mutex);
     meeting->ends.server = std::move(session);

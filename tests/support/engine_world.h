@@ -39,6 +39,7 @@ class EngineWorld {
     PolicyOptions context;
     std::string profile;              // a file; empty: none
     uint8_t devices = 1;              // that each engine has; of the fake kind
+    uint8_t ports = 1;                // that each of these has
     bool protect_operations = false;  // verbs only
     // Put between the engines and their transports; null: nothing.
     std::function<std::unique_ptr<Transport>(std::unique_ptr<Transport>)> decorate;

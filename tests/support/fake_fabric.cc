@@ -1,7 +1,25 @@
 // What tests ask of the fake device: to count, to fail, to lose.
+#include <arpa/inet.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/errno_status.h"
 #include "tests/support/fake_verbs_objects.h"
 
 namespace mcp::internal {
+
+std::string FakeOperations::HostOf(const FakeContext& context, uint8_t port) {
+  return absl::StrCat("127.", port - 1, ".", context.number, ".1");
+}
+
+std::string FakeOperations::HostOf(const sockaddr* address) {
+  char text[INET_ADDRSTRLEN] = "";
+  if (address->sa_family == AF_INET) {
+    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(address)->sin_addr, text, sizeof(text));
+  }
+  return text;
+}
 
 FakeFabric::Counters FakeFabric::counters() {
   const std::lock_guard<std::mutex> lock(mutex);
@@ -17,8 +35,14 @@ void FakeFabric::FailNext(ibv_wc_status status, uint64_t after) {
 
 void FakeFabric::LoseDevice(size_t engine, uint8_t device, uint64_t after_bytes) {
   const std::lock_guard<std::mutex> lock(mutex);
-  FakeContext& context = *contexts[engine * devices + device];
-  context.bytes_max = context.bytes_moved + after_bytes;
+  FakeContext::Traffic& traffic = contexts[engine * devices + device]->traffic[0];
+  traffic.bytes_max = traffic.bytes_moved + after_bytes;
+}
+
+void FakeFabric::LosePort(size_t engine, uint8_t device, uint8_t port, uint64_t after_bytes) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  FakeContext::Traffic& traffic = contexts[engine * devices + device]->traffic[port];
+  traffic.bytes_max = traffic.bytes_moved + after_bytes;
 }
 
 void FakeFabric::SetPortsDown(bool down) {
@@ -26,9 +50,9 @@ void FakeFabric::SetPortsDown(bool down) {
   ports_down = down;
 }
 
-uint64_t FakeFabric::BytesMoved(size_t engine, uint8_t device) {
+uint64_t FakeFabric::BytesMoved(size_t engine, uint8_t device, uint8_t port) {
   const std::lock_guard<std::mutex> lock(mutex);
-  return contexts[engine * devices + device]->bytes_moved;
+  return contexts[engine * devices + device]->traffic[port].bytes_moved;
 }
 
 void FakeFabric::HoldSends(bool held) {
@@ -49,6 +73,39 @@ void FakeFabric::TakeDmabufsAway() {
 void FakeFabric::MoveFar(uint8_t device) {
   const std::lock_guard<std::mutex> lock(mutex);
   far_device = device;
+}
+
+void FakeFabric::SetDistances(uint8_t device, const std::vector<uint8_t>& from_nodes) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  for (size_t node = 0; node < from_nodes.size(); ++node) {
+    distances[device][MemoryNodeOf(static_cast<int>(node))] = from_nodes[node];
+  }
+}
+
+void FakeFabric::PutOnNode(absl::Span<const std::byte> memory, int node) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  placed_memory.push_back({memory.data(), memory.data() + memory.size(), MemoryNodeOf(node)});
+}
+
+void FakeFabric::HideNodes() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  nodes_hidden = true;
+}
+
+NodeDistances FakeFabric::DistancesOf(uint8_t device) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto found = distances.find(device);
+  return found == distances.end() ? NodeDistances{} : found->second;
+}
+
+// On a node where all of it was put there.
+absl::StatusOr<MemoryNode> FakeFabric::NodeOf(absl::Span<const std::byte> range) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (nodes_hidden) return ErrnoStatus(EPERM, "fake: nodes");
+  for (const PlacedMemory& placed : placed_memory) {
+    if (range.data() >= placed.begin && range.data() + range.size() <= placed.end) return placed.node;
+  }
+  return kNoNode;
 }
 
 void FakeFabric::Cut(const std::string& address) {

@@ -63,6 +63,7 @@ class FakeCalls final : public VerbsCalls {
       made.fabric = fabric_.get();
       made.host = this;
       made.number = i;
+      made.traffic.resize(1 + fabric_->ports);
       made.context.device = &made.device;
       made.context.async_fd = made.signal.fd;
       made.context.ops.post_send = FakeOperations::PostSend;
@@ -106,6 +107,10 @@ class FakeCalls final : public VerbsCalls {
     });
     return far ? 2 * kNumaDistanceLocal : kNumaDistanceLocal;
   }
+  NodeDistances DistancesFromNodes(ibv_context* context) override {
+    return fabric_->DistancesOf(FakeOf<FakeContext>(context)->number);
+  }
+  absl::StatusOr<MemoryNode> NodeOf(absl::Span<const std::byte> range) override { return fabric_->NodeOf(range); }
   PortCounters Counters(ibv_context*, uint8_t) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
     return fabric_->port_counters;
@@ -272,6 +277,7 @@ class FakeCalls final : public VerbsCalls {
     auto* qp = FakeOf<FakeQueuePair>(base);
     if (qp->qp.state != IBV_QPS_INIT) return ErrnoStatus(EINVAL, "fake: RTR");
     qp->peer = FakeOf<FakeId>(id)->remote_qp;
+    qp->port = id->port_num;
     qp->qp.state = IBV_QPS_RTS;
     return settings.path_mtu_max;
   }
@@ -353,7 +359,8 @@ class FakeCalls final : public VerbsCalls {
     std::memcpy(&base->route.addr.dst_storage, target, SizeOf(target));
     std::memcpy(&base->route.addr.src_storage, source, SizeOf(source));
     SetPort(&base->route.addr.src_addr, fabric_->next_port++);
-    if (fabric_->cut.contains(HostOf(source)) || fabric_->cut.contains(HostOf(target))) {
+    if (fabric_->cut.contains(FakeOperations::HostOf(source)) ||
+        fabric_->cut.contains(FakeOperations::HostOf(target))) {
       Push(*FakeOf<FakeId>(base), EventOf(RDMA_CM_EVENT_ADDR_ERROR, -EHOSTUNREACH));
       return absl::OkStatus();
     }
@@ -467,20 +474,13 @@ class FakeCalls final : public VerbsCalls {
          EventOf(connected ? RDMA_CM_EVENT_DISCONNECTED : RDMA_CM_EVENT_REJECTED, connected ? 0 : kRejectedByConsumer));
   }
 
-  static std::string HostOf(const sockaddr* address) {
-    char text[INET_ADDRSTRLEN] = "";
-    if (address->sa_family == AF_INET) {
-      inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(address)->sin_addr, text, sizeof(text));
-    }
-    return text;
-  }
   // On the device and port that have the address. The first has every address that no other has.
   void PutAt(const sockaddr* address, rdma_cm_id* id) {
     id->verbs = &contexts_.front()->context;
     id->port_num = 1;
     for (const auto& device : contexts_) {
       for (uint8_t port = 1; port <= fabric_->ports; ++port) {
-        if (HostOf(address) != absl::StrCat("127.", port - 1, ".", device->number, ".1")) continue;
+        if (FakeOperations::HostOf(address) != FakeOperations::HostOf(*device, port)) continue;
         id->verbs = &device->context;
         id->port_num = port;
       }

@@ -24,6 +24,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "absl/types/span.h"
+#include "lib/memory/memory_node.h"
 #include "transports/verbs/calls.h"
 
 namespace mcp::internal {
@@ -64,8 +66,11 @@ class FakeFabric {
   void FailNext(ibv_wc_status status, uint64_t after = 0);
   // The device of the engine made in that place (from 0) goes, once it has written and read so much more.
   void LoseDevice(size_t engine, uint8_t device, uint64_t after_bytes);
-  // What it has written and read so far.
-  uint64_t BytesMoved(size_t engine, uint8_t device);
+  // One of its ports, from 1, gets no more answers once it has written and read so much more, and nothing gets to or
+  // from its address any more.
+  void LosePort(size_t engine, uint8_t device, uint8_t port, uint64_t after_bytes);
+  // What it has written and read so far; by that port, or all of them.
+  uint64_t BytesMoved(size_t engine, uint8_t device, uint8_t port = 0);
   // Engines that are made from now on find devices without memory windows.
   void TakeWindowsAway();
   // From now on no device takes dma-bufs.
@@ -80,6 +85,12 @@ class FakeFabric {
   void Cut(const std::string& address);
   // Engines that are made from now on find that device on another node than their CPUs.
   void MoveFar(uint8_t device);
+  // They find it so far from node 0, node 1 and so on; without this, from no node.
+  void SetDistances(uint8_t device, const std::vector<uint8_t>& distances);
+  // What is registered of this memory from now on is on that node.
+  void PutOnNode(absl::Span<const std::byte> memory, int node);
+  // The kernel does not tell engines that are made from now on what memory is where.
+  void HideNodes();
   // So many of the connection manager's messages get lost, of those that are sent next.
   void LoseRequests(int count);
   void LoseRejections(int count);
@@ -89,6 +100,9 @@ class FakeFabric {
  private:
   friend class FakeCalls;
   friend struct FakeOperations;
+
+  NodeDistances DistancesOf(uint8_t device);
+  absl::StatusOr<MemoryNode> NodeOf(absl::Span<const std::byte> range);
 
   const Kind kind;
   const uint8_t devices;
@@ -103,6 +117,14 @@ class FakeFabric {
   int rejections_to_lose = 0;
   PortCounters port_counters;
   int far_device = -1;
+  std::map<uint8_t, NodeDistances> distances;
+  struct PlacedMemory {
+    const std::byte* begin;
+    const std::byte* end;
+    MemoryNode node;
+  };
+  std::vector<PlacedMemory> placed_memory;
+  bool nodes_hidden = false;
   std::set<std::string> cut;
   uint32_t next_number = 100;
   uint16_t next_port = 20000;

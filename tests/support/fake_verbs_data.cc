@@ -1,6 +1,7 @@
 // The fake device's data path.
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "tests/support/fake_verbs_objects.h"
 
@@ -184,6 +185,7 @@ ibv_wc_status FakeOperations::Execute(FakeFabric& fabric, FakeQueuePair& qp, con
   const auto peer = fabric.queue_pairs.find(qp.peer);
   if (peer == fabric.queue_pairs.end() || peer->second->qp.state != IBV_QPS_RTS) return IBV_WC_RETRY_EXC_ERR;
   FakeQueuePair& to = *peer->second;
+  if (qp.context->traffic[qp.port].lost || to.context->traffic[to.port].lost) return IBV_WC_RETRY_EXC_ERR;
   if (work.opcode == IBV_WR_SEND || work.opcode == IBV_WR_SEND_WITH_IMM) return Send(fabric, to, work);
   if (work.opcode != IBV_WR_RDMA_WRITE && work.opcode != IBV_WR_RDMA_READ) return IBV_WC_LOC_QP_OP_ERR;
   return Move(fabric, qp, to, work);
@@ -207,14 +209,23 @@ ibv_wc_status FakeOperations::Move(FakeFabric& fabric, FakeQueuePair& qp, FakeQu
   } else {
     Gather(work, work.wr.rdma.remote_addr);
   }
-  qp.context->bytes_moved += LengthOf(work);
-  if (qp.context->bytes_moved > qp.context->bytes_max) Lose(fabric, *qp.context);
+  CountMoved(fabric, qp, LengthOf(work));
   return IBV_WC_SUCCESS;
+}
+
+void FakeOperations::CountMoved(FakeFabric& fabric, const FakeQueuePair& qp, uint64_t bytes) {
+  FakeContext& context = *qp.context;
+  for (const uint8_t part : {uint8_t{0}, qp.port}) context.traffic[part].bytes_moved += bytes;
+  FakeContext::Traffic& port = context.traffic[qp.port];
+  if (port.bytes_moved > port.bytes_max && !std::exchange(port.lost, true)) {
+    fabric.cut.insert(HostOf(context, qp.port));
+  }
+  if (context.traffic[0].bytes_moved > context.traffic[0].bytes_max) Lose(fabric, context);
 }
 
 // What it has done is done, also what nobody was told of; nothing of it works from now on.
 void FakeOperations::Lose(FakeFabric& fabric, FakeContext& context) {
-  context.bytes_max = UINT64_MAX;
+  context.traffic[0].bytes_max = UINT64_MAX;
   for (const auto& [number, qp] : fabric.queue_pairs) {
     if (qp->context == &context) Fail(fabric, *qp);
   }

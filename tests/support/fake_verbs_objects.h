@@ -38,8 +38,13 @@ struct FakeContext {
   FakeFabric* fabric = nullptr;
   FakeSignal signal;
   std::deque<ibv_async_event> events;
-  uint64_t bytes_moved = 0;
-  uint64_t bytes_max = UINT64_MAX;  // then it goes
+  // Of the device, and, from 1 on, of its ports.
+  struct Traffic {
+    uint64_t bytes_moved = 0;
+    uint64_t bytes_max = UINT64_MAX;  // then it goes
+    bool lost = false;
+  };
+  std::vector<Traffic> traffic;
 };
 
 struct FakeChannel {
@@ -85,6 +90,7 @@ struct FakeQueuePair {
   FakeCompletionQueue* sends = nullptr;
   FakeCompletionQueue* receives = nullptr;
   FakeReceiveQueue* shared = nullptr;
+  uint8_t port = 1;
   uint32_t depth = 0;
   uint32_t inline_max = 0;
   uint32_t peer = 0;                                  // number
@@ -149,7 +155,11 @@ struct FakeOperations {
   // With the fabric locked.
   static ibv_wc_status Execute(FakeFabric& fabric, FakeQueuePair& qp, const ibv_send_wr& work);
   static ibv_wc_status Move(FakeFabric& fabric, FakeQueuePair& qp, FakeQueuePair& to, const ibv_send_wr& work);
+  static void CountMoved(FakeFabric& fabric, const FakeQueuePair& qp, uint64_t bytes);
   static void Lose(FakeFabric& fabric, FakeContext& context);
+  // The address of a port, and what is in a socket's, as text.
+  static std::string HostOf(const FakeContext& context, uint8_t port);
+  static std::string HostOf(const sockaddr* address);
   // What a peer of that queue pair reaches under the key with that right; null: nothing.
   static const ibv_mr* Reach(FakeFabric& fabric, const FakeQueuePair& to, uint32_t key, unsigned right);
   static ibv_wc_status ExecuteBind(FakeFabric& fabric, const FakeQueuePair& qp, const ibv_send_wr& work);

@@ -120,6 +120,7 @@ std::vector<RankedPort> RankedPorts(const Facts& facts, const Interface& interfa
       if (gid != nullptr) ranked.address = gid->address;
       ranked.speed_gbps = port.speed_gbps;
       ranked.numa_distance = device.numa_distance;
+      ranked.numa_distances = device.numa_distances;
       ranked_by.push_back(FactsOf(device, port, gid));
       why_no_further_rail.push_back(WhyNoFurtherRail(port, choice));
       if (first == 0 && BeginsAt(interface, device, port, choice)) first = ports.size();

@@ -29,7 +29,8 @@ struct RankedPort {
   std::string gid_type;
   std::string address;  // that the GID stands for
   double speed_gbps = 0;
-  uint32_t numa_distance = 0;
+  uint32_t numa_distance = 0;                // from the CPUs that this process may use
+  internal::NodeDistances numa_distances{};  // from each node of memory
   bool used = false;
   std::string reason;  // why it comes where it does, or is not used
 };

@@ -27,6 +27,8 @@ TEST(RdmaDevices, ReadsDevicePortAndGids) {
   SystemFolder folder;
   const std::string device = "/sys/class/infiniband/mlx5_0";
   folder.Write("/sys/devices/0000:3b:00.0/numa_node", "1");
+  folder.Write("/sys/devices/system/node/node0/distance", "10 21");
+  folder.Write("/sys/devices/system/node/node1/distance", "21 10");
   folder.Link("/sys/devices/0000:3b:00.0/driver", "../../bus/pci/drivers/mlx5_core");
   folder.Link(device + "/device", "../../../devices/0000:3b:00.0");
   folder.Write(device + "/fw_ver", "28.39.1002");
@@ -45,6 +47,7 @@ TEST(RdmaDevices, ReadsDevicePortAndGids) {
   EXPECT_EQ(devices[0].firmware, "28.39.1002");
   EXPECT_EQ(devices[0].pci_address, "0000:3b:00.0");
   EXPECT_EQ(devices[0].numa_node, 1);
+  EXPECT_EQ(internal::FormatDistances(devices[0].numa_distances), "node 0: 21, node 1: 10");
   ASSERT_EQ(devices[0].ports.size(), 1u);
   const Port& port = devices[0].ports[0];
   EXPECT_EQ(port.number, 1);

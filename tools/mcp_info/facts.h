@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "transports/verbs/numa.h"
 #include "transports/verbs/ranking.h"
 
 namespace mcp::info {
@@ -50,11 +51,12 @@ struct RdmaDevice {
   std::string driver;  // "mlx5_core", "rdma_rxe"
   std::string firmware;
   std::string node_guid;
-  std::string pci_address;          // empty for software devices
-  int numa_node = -1;               // -1: not known
-  uint32_t numa_distance = 0;       // from the CPUs that this process may use
-  std::string problem;              // why libibverbs can't open it; empty: it can, or this build can't ask
-  std::vector<std::string> limits;  // "max_mr_size 8.0 EiB", ...
+  std::string pci_address;                   // empty for software devices
+  int numa_node = -1;                        // -1: not known
+  uint32_t numa_distance = 0;                // from the CPUs that this process may use
+  internal::NodeDistances numa_distances{};  // from each node of memory
+  std::string problem;                       // why libibverbs can't open it; empty: it can, or this build can't ask
+  std::vector<std::string> limits;           // "max_mr_size 8.0 EiB", ...
   std::vector<Port> ports;
 };
 

@@ -120,8 +120,10 @@ std::vector<RdmaDevice> CollectRdmaDevices(const std::string& root) {
     device.firmware = ReadText(path + "/fw_ver");
     device.node_guid = ReadText(path + "/node_guid");
     device.numa_node = static_cast<int>(ReadNumber(path + "/device/numa_node", -1));
-    device.numa_distance = know_cpus ? internal::NumaDistance(path + "/device", root + "/sys/devices/system/node", cpus)
-                                     : internal::kNumaDistanceLocal;
+    const std::string nodes = root + "/sys/devices/system/node";
+    device.numa_distance =
+        know_cpus ? internal::NumaDistance(path + "/device", nodes, cpus) : internal::kNumaDistanceLocal;
+    device.numa_distances = internal::DistancesFromNodes(path + "/device", nodes);
     const std::string bus_name = LinkName(path + "/device");
     if (absl::StrContains(bus_name, ':')) device.pci_address = bus_name;
     for (const std::string& number : ListFolder(path + "/ports")) {

@@ -86,6 +86,14 @@ Json RailJson(const RailCandidate& rail) {
           {"gid_type", rail.gid_type}, {"usable", rail.usable}, {"reason", rail.reason}};
 }
 
+Json DistancesJson(const internal::NodeDistances& distances) {
+  Json array = Json::array();
+  for (size_t node = internal::kNoNode + 1; node < distances.size(); ++node) {
+    if (distances[node] != 0) array.push_back({{"node", node - 1}, {"distance", distances[node]}});
+  }
+  return array;
+}
+
 Json RankedPortJson(const RankedPort& port) {
   return {{"device", port.device},
           {"port", port.port},
@@ -94,6 +102,7 @@ Json RankedPortJson(const RankedPort& port) {
           {"address", port.address},
           {"speed_gbps", port.speed_gbps},
           {"numa_distance", port.numa_distance},
+          {"numa_distances", DistancesJson(port.numa_distances)},
           {"used", port.used},
           {"reason", port.reason}};
 }

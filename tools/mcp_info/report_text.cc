@@ -95,6 +95,12 @@ std::string ModulesText(const Facts& facts) {
   return text;
 }
 
+// By which rails are preferred for each region's memory.
+std::string FromNodes(const RankedPort& port) {
+  const std::string distances = internal::FormatDistances(port.numa_distances);
+  return distances.empty() ? "" : absl::StrCat(" (from memory of ", distances, ")");
+}
+
 }  // namespace
 
 std::string FormatFacts(const Report& report) {
@@ -130,7 +136,7 @@ std::string FormatChoice(const Choice& choice) {
                     port.gid_index < 0
                         ? ", no GID"
                         : absl::StrCat(" GID ", port.gid_index, " (", port.gid_type, " ", port.address, ")"),
-                    ", ", port.speed_gbps, " Gb/s, NUMA distance ", port.numa_distance, ": ",
+                    ", ", port.speed_gbps, " Gb/s, NUMA distance ", port.numa_distance, FromNodes(port), ": ",
                     port.used ? "" : "not used: ", port.reason, "\n");
   }
   return text;

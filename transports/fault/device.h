@@ -46,6 +46,7 @@ class FaultTransport : public Transport {
   void Close(ConnectionId connection, absl::Status reason) override;
   PeerWindows* windows() override { return inner_->windows(); }
   ConnectionDescription Describe(ConnectionId connection) const override { return inner_->Describe(connection); }
+  NodeDistances Distances(ConnectionId connection) const override { return inner_->Distances(connection); }
   PathStatistics Statistics(ConnectionId connection) const override { return inner_->Statistics(connection); }
   uint64_t MemoryBytes(ConnectionId connection) const override;
 

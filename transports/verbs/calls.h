@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "lib/memory/memory_node.h"
 #include "transports/verbs/losses.h"
 
 namespace mcp::internal {
@@ -76,6 +77,10 @@ class VerbsCalls {
   virtual std::vector<GidEntry> Gids(ibv_context* context) = 0;
   // From the nearest node whose CPUs this thread may use (numa.h).
   virtual uint32_t NumaDistance(ibv_context* context) = 0;
+  // From each node of memory.
+  virtual NodeDistances DistancesFromNodes(ibv_context* context) = 0;
+  // Where memory is, or why the kernel does not tell (memory_node.h).
+  virtual absl::StatusOr<MemoryNode> NodeOf(absl::Span<const std::byte> range) = 0;
   virtual PortCounters Counters(ibv_context* context, uint8_t port) = 0;
 
   virtual absl::StatusOr<ibv_pd*> AllocateDomain(ibv_context* context) = 0;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "lib/base/errno_status.h"
 #include "lib/base/status_macros.h"
+#include "transports/verbs/numa.h"
 
 namespace mcp::internal {
 namespace {
@@ -162,6 +163,9 @@ ConnectionDescription VerbsTransport::Describe(ConnectionId id) const {
     description.notes.push_back(absl::StrCat("GID ", FormatGid(gid)));
     break;
   }
+  if (const std::string distances = FormatDistances(device.distances); !distances.empty()) {
+    description.notes.push_back(absl::StrCat("NUMA distance from memory of ", distances));
+  }
   description.notes.push_back(absl::StrCat("path MTU ", MtuBytes(connection->path_mtu), ": the smaller of both ends'"));
   for (const std::string& line : connection->passed_over) {
     description.notes.push_back(absl::StrCat("path not taken: ", line));
@@ -170,6 +174,11 @@ ConnectionDescription VerbsTransport::Describe(ConnectionId id) const {
     description.notes.push_back(absl::StrCat("not used: ", line));
   }
   return description;
+}
+
+NodeDistances VerbsTransport::Distances(ConnectionId id) const {
+  const VerbsConnection* connection = Find(id);
+  return connection == nullptr || connection->device == nullptr ? NodeDistances{} : connection->device->distances;
 }
 
 PathStatistics VerbsTransport::Statistics(ConnectionId id) const {

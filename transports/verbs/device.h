@@ -49,6 +49,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
   void Close(ConnectionId connection, absl::Status reason) override;
   PeerWindows* windows() override { return network_->config().protect_operations ? this : nullptr; }
   ConnectionDescription Describe(ConnectionId connection) const override;
+  NodeDistances Distances(ConnectionId connection) const override;
   PathStatistics Statistics(ConnectionId connection) const override;
   uint64_t MemoryBytes(ConnectionId connection) const override;
 

@@ -98,15 +98,23 @@ class VerbsMemory::OwnGrant final : public VerbsGrant {
   VerbsMemory& memory_;
 };
 
-VerbsMemory::VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains, Regions kind,
+VerbsMemory::VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains, Regions kind, bool finds_nodes,
                          absl::AnyInvocable<void() const> on_held)
     : calls_(calls),
       domains_(std::move(domains)),
       kind_(kind),
+      finds_nodes_(finds_nodes),
       on_held_(std::move(on_held)),
       cache_(registrar_, {.granularity = kGranularity}) {}
 
+// Pinned by now, so that its pages are there and stay where they are.
 absl::StatusOr<std::unique_ptr<DeviceMemory::Grant>> VerbsMemory::Register(const DeviceRange& range) {
+  MCP_ASSIGN_OR_RETURN(std::unique_ptr<VerbsGrant> grant, MakeGrant(range));
+  if (finds_nodes_) grant->set_node(calls_.NodeOf(range.bytes).value_or(kNoNode));
+  return grant;
+}
+
+absl::StatusOr<std::unique_ptr<VerbsGrant>> VerbsMemory::MakeGrant(const DeviceRange& range) {
   if (range.dmabuf_fd < 0) {
     MCP_ASSIGN_OR_RETURN(Registration registration, cache_.Acquire(range.bytes.data(), range.bytes.size()));
     return std::make_unique<RegionGrant>(*this, std::move(registration), range.bytes.data());

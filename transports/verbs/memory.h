@@ -70,6 +70,8 @@ class RegionsHold {
 // A grant of this memory, as the data path reads it.
 class VerbsGrant : public DeviceMemory::Grant {
  public:
+  ~VerbsGrant() override;
+
   RemoteWindow window() const override { return (*regions_).Window(base_); }
   DeviceRange Part(absl::Span<std::byte> range) const override {
     if (dmabuf_fd_ < 0) return range;
@@ -78,13 +80,14 @@ class VerbsGrant : public DeviceMemory::Grant {
   uint32_t LocalKey(size_t device) const { return (*regions_).regions[device]->lkey; }
   ibv_mr* region(size_t device) const { return (*regions_).regions[device]; }
   RegionsHold Hold() const { return RegionsHold(*regions_); }
+  MemoryNode node() const override { return node_; }
+  void set_node(MemoryNode node) { node_ = node; }
 
  protected:
   VerbsGrant(RegionsHold regions, const std::byte* base) : regions_(std::move(regions)), base_(base) {}
   // The descriptor is the grant's from then on.
   VerbsGrant(RegionsHold regions, const std::byte* base, int dmabuf_fd, uint64_t dmabuf_offset)
       : regions_(std::move(regions)), base_(base), dmabuf_fd_(dmabuf_fd), dmabuf_offset_(dmabuf_offset) {}
-  ~VerbsGrant() override;
   bool IsHeldElsewhere(uint32_t own) const { return (*regions_).holders.load(std::memory_order_acquire) > own; }
 
  private:
@@ -92,6 +95,7 @@ class VerbsGrant : public DeviceMemory::Grant {
   const std::byte* const base_;
   const int dmabuf_fd_ = -1;
   const uint64_t dmabuf_offset_ = 0;
+  MemoryNode node_ = kNoNode;
 };
 
 class VerbsMemory final : public DeviceMemory {
@@ -99,9 +103,10 @@ class VerbsMemory final : public DeviceMemory {
   // What regions are registered for: peers that are told their keys, memory windows that are bound to them, or this
   // side's use alone.
   enum class Regions : uint8_t { kShared, kBindable, kPrivate };
-  // The domains outlive this, and this outlives its grants and registrations. `on_held`: memory that is let go of is
-  // still held by work that nobody waits for; any thread.
-  VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains, Regions kind, absl::AnyInvocable<void() const> on_held);
+  // The domains outlive this, and this outlives its grants and registrations. `finds_nodes`: registered memory's node
+  // is of interest. `on_held`: memory that is let go of is still held by work that nobody waits for; any thread.
+  VerbsMemory(VerbsCalls& calls, std::vector<ibv_pd*> domains, Regions kind, bool finds_nodes,
+              absl::AnyInvocable<void() const> on_held);
 
   absl::StatusOr<std::unique_ptr<Grant>> Register(const DeviceRange& range) override;
   absl::StatusOr<std::unique_ptr<Grant>> Export(const DeviceRange& range, uint32_t access) override;
@@ -124,6 +129,7 @@ class VerbsMemory final : public DeviceMemory {
   class RegionGrant;
   class OwnGrant;
 
+  absl::StatusOr<std::unique_ptr<VerbsGrant>> MakeGrant(const DeviceRange& range);
   absl::StatusOr<std::unique_ptr<DeviceRegions>> MakeRegions(const DeviceRange& range, unsigned access);
 
   class CacheRegistrar final : public Registrar {
@@ -141,6 +147,7 @@ class VerbsMemory final : public DeviceMemory {
   VerbsCalls& calls_;
   const std::vector<ibv_pd*> domains_;
   const Regions kind_;
+  const bool finds_nodes_;
   const absl::AnyInvocable<void() const> on_held_;
   CacheRegistrar registrar_{*this};
   RegistrationCache cache_;

@@ -88,7 +88,7 @@ absl::StatusOr<std::shared_ptr<VerbsNetworkImpl>> VerbsNetworkImpl::Create(const
   std::vector<ibv_pd*> domains;
   for (const auto& device : network->devices_) domains.push_back(device->domain);
   const VerbsMemory::Regions regions = network->ChooseProtection();
-  network->memory_ = std::make_unique<VerbsMemory>(*network->calls_, std::move(domains), regions,
+  network->memory_ = std::make_unique<VerbsMemory>(*network->calls_, std::move(domains), regions, network->FindsNodes(),
                                                    [unowned = network.get()] { unowned->Announce(); });
   MCP_ASSIGN_OR_RETURN(network->waiting_room_, network->calls_->CreateEventChannel());
   return network;
@@ -174,6 +174,7 @@ std::unique_ptr<VerbsDevice> VerbsNetworkImpl::Consider(const OpenedDevice& open
   facts->gid = device->gids.empty() ? GidKind::kNone : KindOfGid(device->gids.front());
   facts->megabits_per_second = MegabitsPerSecond(*attributes);
   facts->numa_distance = calls_->NumaDistance(opened.context);
+  device->distances = calls_->DistancesFromNodes(opened.context);
   return device;
 }
 
@@ -269,6 +270,19 @@ absl::Status VerbsNetworkImpl::CheckAddress(absl::string_view address) {
   return absl::UnavailableError(absl::StrCat("no RDMA device has the address ", FormatVerbsHost(source),
                                              is_own ? "" : ", from which this host reaches ",
                                              is_own ? "" : FormatVerbsHost(named), " (", AddressesText(), ")"));
+}
+
+// The kernel is asked about this very call's memory, since what it refuses it refuses for all.
+bool VerbsNetworkImpl::FindsNodes() {
+  const bool differ = std::any_of(devices_.begin(), devices_.end(),
+                                  [&](const auto& device) { return device->distances != devices_.front()->distances; });
+  if (!differ) return false;
+  const std::byte here{};
+  const absl::StatusOr<MemoryNode> node = calls_->NodeOf(absl::MakeConstSpan(&here, 1));
+  if (node.ok()) return true;
+  fallbacks_.push_back(
+      {"rails by the node of each region's memory", "rails in turn", std::string(node.status().message())});
+  return false;
 }
 
 // A grant has one key for each device, and a window is bound by a connection, which is one device's.

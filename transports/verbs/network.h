@@ -33,6 +33,7 @@ struct VerbsDevice {
   std::string name() const;    // "mlx5_0/1"
   // From which it connects, and which it tells peers: of the best GID of that family, if it has one.
   std::optional<VerbsAddress> AddressOf(sa_family_t family, int gid_index) const;
+  NodeDistances distances{};  // from each node of memory
   ibv_pd* domain = nullptr;
   std::atomic<bool> gone{false};
   // As of the last time that a lane asked.
@@ -105,6 +106,8 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   absl::Status CheckAskedFor(const std::vector<PortFacts>& ports) const;
   absl::Status CheckSource();
   absl::Status AllocateDomains();
+  // Whether it makes a difference by which device memory of a node is reached, and the kernel tells of which it is.
+  bool FindsNodes();
   // How operations will be protected, which says how regions are to be registered.
   VerbsMemory::Regions ChooseProtection();
   void Take(VerbsDevice& device, const ibv_async_event& event);

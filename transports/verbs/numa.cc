@@ -50,21 +50,53 @@ bool HasOneOf(const std::string& cpu_list, const cpu_set_t& cpus) {
   return false;
 }
 
+struct NodeDistance {
+  int node = 0;
+  uint32_t distance = 0;
+};
+
+// From the device's own node to each. None where that is not known.
+std::vector<NodeDistance> Distances(const std::string& device_folder, const std::string& nodes_folder) {
+  int home = -1;
+  if (!absl::SimpleAtoi(FirstLine(device_folder + "/numa_node"), &home) || home < 0) return {};
+  std::istringstream stated(FirstLine(absl::StrCat(nodes_folder, "/node", home, "/distance")));
+  std::vector<NodeDistance> distances;
+  for (const int node : Nodes(nodes_folder)) {
+    uint32_t distance = 0;
+    if (!(stated >> distance)) break;
+    distances.push_back({node, distance});
+  }
+  return distances;
+}
+
 }  // namespace
 
 uint32_t NumaDistance(const std::string& device_folder, const std::string& nodes_folder, const cpu_set_t& cpus) {
-  int home = -1;
-  if (!absl::SimpleAtoi(FirstLine(device_folder + "/numa_node"), &home) || home < 0) return kNumaDistanceLocal;
-  std::istringstream distances(FirstLine(absl::StrCat(nodes_folder, "/node", home, "/distance")));
   uint32_t nearest = std::numeric_limits<uint32_t>::max();
-  for (const int node : Nodes(nodes_folder)) {
-    uint32_t distance = 0;
-    if (!(distances >> distance)) break;
-    if (HasOneOf(FirstLine(absl::StrCat(nodes_folder, "/node", node, "/cpulist")), cpus)) {
-      nearest = std::min(nearest, distance);
+  for (const NodeDistance& from : Distances(device_folder, nodes_folder)) {
+    if (HasOneOf(FirstLine(absl::StrCat(nodes_folder, "/node", from.node, "/cpulist")), cpus)) {
+      nearest = std::min(nearest, from.distance);
     }
   }
   return nearest == std::numeric_limits<uint32_t>::max() ? kNumaDistanceLocal : nearest;
+}
+
+NodeDistances DistancesFromNodes(const std::string& device_folder, const std::string& nodes_folder) {
+  NodeDistances distances{};
+  for (const NodeDistance& from : Distances(device_folder, nodes_folder)) {
+    const MemoryNode node = MemoryNodeOf(from.node);
+    if (node != kNoNode) distances[node] = static_cast<uint8_t>(std::min<uint32_t>(from.distance, UINT8_MAX));
+  }
+  return distances;
+}
+
+std::string FormatDistances(const NodeDistances& distances) {
+  std::string text;
+  for (size_t node = kNoNode + 1; node < distances.size(); ++node) {
+    if (distances[node] == 0) continue;
+    absl::StrAppend(&text, text.empty() ? "" : ", ", "node ", node - 1, ": ", distances[node]);
+  }
+  return text;
 }
 
 }  // namespace mcp::internal

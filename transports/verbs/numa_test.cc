@@ -61,5 +61,35 @@ TEST_F(NumaDistanceTest, IsLocalWhereNothingIsKnown) {
   EXPECT_EQ(DistanceFrom({0}), kNumaDistanceLocal);
 }
 
+TEST_F(NumaDistanceTest, IsThatFromEachNodeOfMemory) {
+  Write("device/numa_node", "1");
+  const NodeDistances distances = DistancesFromNodes(folder_ + "/device", folder_ + "/node");
+  EXPECT_EQ(distances[MemoryNodeOf(0)], 21);
+  EXPECT_EQ(distances[MemoryNodeOf(1)], 10);
+  EXPECT_EQ(distances[MemoryNodeOf(2)], 31);
+  EXPECT_EQ(distances[kNoNode], 0);
+  EXPECT_EQ(FormatDistances(distances), "node 0: 21, node 1: 10, node 2: 31");
+}
+
+// Nodes are numbered with gaps where firmware has it so, and distances stated without.
+TEST_F(NumaDistanceTest, OfNodesWithGapsBetweenThem) {
+  std::filesystem::rename(folder_ + "/node/node2", folder_ + "/node/node8");
+  Write("node/node200/distance", "40 40 40 10");
+  Write("node/node8/distance", "30 31 10 40");
+  Write("device/numa_node", "8");
+  EXPECT_EQ(FormatDistances(DistancesFromNodes(folder_ + "/device", folder_ + "/node")),
+            "node 0: 30, node 1: 31, node 8: 10");
+}
+
+TEST_F(NumaDistanceTest, FromNoNodeWhereNothingIsKnown) {
+  const NodeDistances unknown{};
+  EXPECT_EQ(DistancesFromNodes(folder_ + "/device", folder_ + "/node"), unknown);
+  for (const char* nonsense : {"-1", "", "one", "7"}) {
+    Write("device/numa_node", nonsense);
+    EXPECT_EQ(DistancesFromNodes(folder_ + "/device", folder_ + "/node"), unknown) << nonsense;
+  }
+  EXPECT_EQ(FormatDistances(unknown), "");
+}
+
 }  // namespace
 }  // namespace mcp::internal

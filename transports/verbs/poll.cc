@@ -8,7 +8,6 @@
 #include <limits>
 #include <utility>
 
-#include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/units.h"
@@ -40,7 +39,7 @@ Event* VerbsTransport::NextEvent(Event::Kind kind, ConnectionId connection, void
   return event;
 }
 
-ABSL_ATTRIBUTE_HOT size_t VerbsTransport::Poll(absl::Span<Event> events) {
+size_t VerbsTransport::Poll(absl::Span<Event> events) {
   events_ = events;
   given_ = 0;
   ReturnDelivered();
@@ -82,7 +81,7 @@ void VerbsTransport::ReturnDelivered() {
   }
 }
 
-ABSL_ATTRIBUTE_HOT void VerbsTransport::PollReceives(LaneQueues& queues) {
+void VerbsTransport::PollReceives(LaneQueues& queues) {
   if (std::vector<ibv_wc>& aside = queues.set_aside_receives(); ABSL_PREDICT_FALSE(!aside.empty())) {
     size_t used = 0;
     for (; used < aside.size() && !full(); ++used) TakeReceive(queues, aside[used]);
@@ -148,7 +147,7 @@ void VerbsTransport::TakeReceive(LaneQueues& queues, const ibv_wc& completion) {
   }
 }
 
-ABSL_ATTRIBUTE_HOT void VerbsTransport::PollSends(LaneQueues& queues) {
+void VerbsTransport::PollSends(LaneQueues& queues) {
   if (std::vector<ibv_wc>& aside = queues.set_aside_sends(); ABSL_PREDICT_FALSE(!aside.empty())) {
     for (const ibv_wc& completion : aside) TakeSend(queues, completion);
     aside.clear();

@@ -75,7 +75,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void VerbsTransport::Doorbell(VerbsConnectio
 
 void VerbsTransport::Ring(VerbsConnection& connection) { Doorbell(connection); }
 
-ABSL_ATTRIBUTE_HOT size_t VerbsTransport::Post(absl::Span<const WorkRequest> batch) {
+size_t VerbsTransport::Post(absl::Span<const WorkRequest> batch) {
   size_t taken = 0;
   for (; taken < batch.size(); ++taken) {
     const WorkRequest& work = batch[taken];

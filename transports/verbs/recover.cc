@@ -66,7 +66,7 @@ void VerbsTransport::FailQueuePair(VerbsConnection& connection) {
   if (connection.cm_id != nullptr) calls().Disconnect(connection.cm_id);
 }
 
-ABSL_ATTRIBUTE_HOT void VerbsTransport::TakeSend(LaneQueues& queues, const ibv_wc& completion) {
+void VerbsTransport::TakeSend(LaneQueues& queues, const ibv_wc& completion) {
   const auto index = static_cast<ConnectionId>(completion.wr_id >> 32 & 0xffff);
   const auto generation = static_cast<uint16_t>(completion.wr_id >> 48);
   if (index >= connections_.size()) return;

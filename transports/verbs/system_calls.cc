@@ -165,6 +165,11 @@ class SystemCalls final : public VerbsCalls {
     return internal::NumaDistance(absl::StrCat(context->device->ibdev_path, "/device"), "/sys/devices/system/node",
                                   cpus);
   }
+  NodeDistances DistancesFromNodes(ibv_context* context) override {
+    return internal::DistancesFromNodes(absl::StrCat(context->device->ibdev_path, "/device"),
+                                        "/sys/devices/system/node");
+  }
+  absl::StatusOr<MemoryNode> NodeOf(absl::Span<const std::byte> range) override { return NodeOfMemory(range); }
 
   PortCounters Counters(ibv_context* context, uint8_t port) override {
     const std::string folder = absl::StrCat(context->device->ibdev_path, "/ports/", static_cast<int>(port), "/");

@@ -42,11 +42,18 @@ def _die_with_driver(driver):
     return prepare
 
 
+def _nodes(memory_mib):
+    """Two, of a processor and half of the memory each: a host of one is at hand everywhere else."""
+    for node in range(2):
+        yield from ('-object', f'memory-backend-ram,id=node{node},size={memory_mib // 2}M',
+                    '-numa', f'node,nodeid={node},cpus={node},memdev=node{node}')
+
+
 def _command(series, memory_mib, wires, number):
     vmlinuz, initramfs = kernel.get(series)
     command = [
         QEMU, '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-monitor', 'none',
-        '-accel', 'tcg,thread=multi', '-cpu', CPU, '-smp', '2', '-m', str(memory_mib),
+        '-accel', 'tcg,thread=multi', '-cpu', CPU, '-smp', '2', '-m', str(memory_mib), *_nodes(memory_mib),
         '-kernel', str(vmlinuz), '-initrd', str(initramfs),
         '-append', 'console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on tsc=reliable',
         '-virtfs', 'local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap',
