@@ -150,32 +150,48 @@ void Advisor::LiftQuarantines(Peer& peer, int64_t now_ns) {
 }
 
 void Advisor::Predict(const Peer& peer, uint64_t bytes, Prediction* predictions) const {
-  const uint32_t size_class = SizeClassOf(bytes);
-  bool any = false;
+  for (uint32_t i = 0; i < peer.alternative_count; i += 4) PredictFour(peer, bytes, i, predictions);
   for (uint32_t i = 0; i < peer.alternative_count; ++i) {
-    Prediction& prediction = predictions[i];
-    const Estimator& estimator = peer.known[i].estimator;
-    prediction = Prediction();
-    prediction.alternative = peer.alternatives[i];
-    prediction.eligible =
-        bytes <= peer.alternatives[i].bytes_max && (peer.alternatives[i].rails & peer.quarantined) == 0;
-    any |= prediction.eligible;
-    if (!estimator.known()) continue;
-    const KeyState* key = peer.keys[i][size_class] == nullptr ? nullptr : &peer.keys[i][size_class]->state;
-    const float age_variance = peer.AgeVariance(i);
-    prediction.samples = static_cast<float>(estimator.samples());
-    prediction.log2_cost = static_cast<float>(Log2(std::max(1.0, estimator.CostNs(bytes, key, peer.tail))));
-    prediction.log2_error = std::sqrt(estimator.Log2ErrorSquared(bytes, key, peer.tail) + age_variance);
-    // Without a deadline nobody asks for the tail of each size class.
-    const KeyState* tail_key = training_.deadline.count() > 0 ? key : nullptr;
-    prediction.log2_p99 = prediction.log2_cost + estimator.Log2P99OverCost(tail_key);
-    prediction.reliability = estimator.reliability();
-    prediction.bytes_per_ns = estimator.ns_per_byte() <= 0 ? 0.0f : static_cast<float>(1.0 / estimator.ns_per_byte());
+    if (predictions[i].eligible) return;
   }
-  if (any) return;
   // All rails are in quarantine: better a bad one than none.
   for (uint32_t i = 0; i < peer.alternative_count; ++i) {
     predictions[i].eligible = bytes <= peer.alternatives[i].bytes_max;
+  }
+}
+
+void Advisor::PredictFour(const Peer& peer, uint64_t bytes, uint32_t first, Prediction* predictions) const {
+  const uint32_t size_class = SizeClassOf(bytes);
+  const uint32_t end = std::min(first + 4, peer.alternative_count);
+  CostTerms<Float4> terms{};
+  for (uint32_t i = first; i < end; ++i) {
+    const Alternative& alternative = peer.alternatives[i];
+    const bool eligible = bytes <= alternative.bytes_max && (alternative.rails & peer.quarantined) == 0;
+    predictions[i] = {.alternative = alternative, .eligible = eligible};
+    const Estimator& estimator = peer.known[i].estimator;
+    if (!estimator.known()) continue;
+    const Key* const key = peer.keys[i][size_class];
+    CostTerms<float> own = estimator.Terms(bytes, key == nullptr ? nullptr : &key->state);
+    own.doubt += peer.AgeVariance(i);
+    SetLane(i - first, own, &terms);
+  }
+  const Float4 log2_costs = Log2(Larger(terms.Ns(peer.tail), Float4{} + 1.0f));
+  const Float4 squares = terms.Log2ErrorSquared(peer.tail);
+  // Without a deadline nobody asks for the tail of each size class.
+  const bool by_class = training_.deadline.count() > 0;
+  for (uint32_t i = first; i < end; ++i) {
+    const Estimator& estimator = peer.known[i].estimator;
+    if (!estimator.known()) continue;
+    Prediction& prediction = predictions[i];
+    const Key* const key = by_class ? peer.keys[i][size_class] : nullptr;
+    prediction.samples = static_cast<float>(estimator.samples());
+    prediction.log2_cost = log2_costs[i - first];
+    prediction.log2_error = std::sqrt(squares[i - first]);
+    prediction.log2_p99 =
+        prediction.log2_cost + (key == nullptr ? estimator.Log2P99OverCost() : estimator.Log2P99OverCost(key->state));
+    prediction.reliability = estimator.reliability();
+    const auto ns_per_byte = static_cast<float>(estimator.ns_per_byte());
+    prediction.bytes_per_ns = ns_per_byte <= 0 ? 0.0f : 1.0f / ns_per_byte;
   }
 }
 
@@ -197,9 +213,8 @@ void Advisor::Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t n
   Peer& peer = *peers_[peer_index];
   Cell& cell = CellOf(peer_index, bytes);
   if (peer.probe_out && peer.transfers - peer.last_probe > kProbeLostAfter) peer.probe_out = false;
-  Prediction local[kAlternativesMax];
   DecisionEvent* event = trace_ == nullptr ? nullptr : trace_->Next();
-  Prediction* predictions = event == nullptr ? local : event->predictions;
+  Prediction* const predictions = event == nullptr ? predictions_ : event->predictions;
   Predict(peer, bytes, predictions);
 
   Situation situation;
@@ -211,7 +226,8 @@ void Advisor::Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t n
   situation.unsettled = peer.unsettled > 0;
   situation.transfers_since_probe = static_cast<uint32_t>(peer.transfers - peer.last_probe);
   situation.probe_allowed = !peer.probe_out;
-  situation.log2_probe_budget = peer.probe_budget_ns < 1 ? kNever : static_cast<float>(Log2(peer.probe_budget_ns));
+  situation.log2_probe_budget =
+      peer.probe_budget_ns < 1 ? kNever : Log2Coarse(static_cast<float>(peer.probe_budget_ns));
   Verdict verdict = policy_->Decide(situation);
   // A user's policy may err; the default must not follow it off the table.
   if (verdict.chosen < 0 || verdict.chosen >= static_cast<int>(peer.alternative_count)) verdict.chosen = 0;

@@ -16,6 +16,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -123,10 +124,11 @@ class Advisor {
   Advice AdviseSlowly(uint32_t peer, uint64_t bytes, int64_t now_ns);
   KeyState& KeyOf(uint32_t peer_index, uint8_t alternative, uint32_t size_class);
   Key* MakeKey(uint32_t peer_index, uint8_t alternative, uint32_t size_class);
-  void OnDecisionDue(const Sample& sample, uint32_t size_class, int64_t now_ns);
-  void LearnBatch(const Sample& sample, int64_t now_ns);
+  // Not inlined, and called last: Observe then keeps nothing over a call.
+  ABSL_ATTRIBUTE_NOINLINE void OnDecisionDue(const Sample& sample, uint32_t size_class, int64_t now_ns);
+  ABSL_ATTRIBUTE_NOINLINE void LearnBatch(const Sample& sample, int64_t now_ns);
   void CatchUp(uint32_t peer_index);
-  void Learn(const Sample& sample, uint32_t size_class, int64_t now_ns);
+  ABSL_ATTRIBUTE_NOINLINE void Learn(const Sample& sample, uint32_t size_class, int64_t now_ns);
   void CountTail(Peer& peer, const UsualTail& tail);
   void OnChange(Peer& peer, const Sample& sample);
   void Tick(Peer& peer, int64_t now_ns);
@@ -135,6 +137,7 @@ class Advisor {
   void Ease(Peer& peer, const Sample& sample, double factor, double cost_ns);
   void LookAgain(Peer& peer, const Sample& sample);
   void Predict(const Peer& peer, uint64_t bytes, Prediction* predictions) const;
+  void PredictFour(const Peer& peer, uint64_t bytes, uint32_t first, Prediction* predictions) const;
   void DecideDue(uint32_t peer_index, Cause cause, int64_t now_ns);
   void Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t now_ns);
   void DecideAll(uint32_t peer_index, uint16_t rails, Cause cause, int64_t now_ns);
@@ -147,7 +150,8 @@ class Advisor {
   std::vector<std::unique_ptr<Peer>> peers_;
   KeyTable keys_;
   TrainingContext training_;
-  uint32_t epoch_ = 1;  // counts what makes every decision stale
+  Prediction predictions_[kAlternativesMax];  // of a decision that is not traced
+  uint32_t epoch_ = 1;                        // counts what makes every decision stale
   uint64_t switches_ = 0;
   uint64_t probes_ = 0;
   uint64_t alarms_ = 0;

@@ -52,7 +52,7 @@ void Advisor::Observe(const Sample& sample, int64_t now_ns) {
   Peer::Known& known = peer.known[sample.alternative];
   Key* const key = peer.keys[sample.alternative][size_class];
   const bool news = (peer.unsettled | sample.retransmits | uint32_t{sample.probe}) != 0;
-  if (news || key == nullptr || peer.transfers - known.last_sample > kAgeMin ||
+  if (news || key == nullptr || static_cast<int64_t>(peer.transfers - known.last_sample) > kAgeMin ||
       !known.estimator.Defer(sample.bytes, sample.latency_ns, size_class, key->state.inverse_factor)) {
     return Learn(sample, size_class, now_ns);
   }

@@ -19,8 +19,8 @@ inline constexpr float kChangesAtFirst = 1.0f / 2000;  // a transfer: nothing is
 // Changes are followed up to a rate: beyond, learning anew costs more than it gains.
 inline constexpr float kFollowRate = 1.0f / 150;  // a transfer
 inline constexpr float kFollowMax = 4;
-inline constexpr uint64_t kInUse = 2;    // transfers since the last, probes aside
-inline constexpr uint64_t kAgeMin = 16;  // transfers; younger is taken for fresh
+inline constexpr uint64_t kInUse = 2;   // transfers since the last, probes aside
+inline constexpr int64_t kAgeMin = 16;  // transfers; younger is taken for fresh
 
 struct Advisor::Peer {
   uint32_t alternative_count = 0;
@@ -41,7 +41,7 @@ struct Advisor::Peer {
 
   // By how much log2 of the alternative's cost may have wandered since it was last used.
   float AgeVariance(uint32_t alternative) const {
-    const uint64_t age = transfers - known[alternative].last_sample;
+    const auto age = static_cast<int64_t>(transfers - known[alternative].last_sample);
     if (age <= kAgeMin) return 0;
     return std::min(kAgeVarianceMax, (kDriftMin + kDriftPerChange * changes) * static_cast<float>(age - kAgeMin));
   }

@@ -14,27 +14,32 @@ Change LatencyDetector::Beyond() {
   return up_ > kAlarm ? Change::kUp : Change::kDown;
 }
 
-// Upwards and downwards side by side: what a sum is not above zero in is masked to zero, and so is its run.
+// Upwards and downwards side by side. What each sample adds to the two sums is laid out twice, so that from the oldest
+// on it lies in a row; of the four lanes that are summed the last two are the next sample's, and nobody's.
 Change LatencyDetector::AddUsual(const float* residuals, uint32_t oldest) {
   const float most = kLearned * spread_;
-  float scaled[kBatch];
+  float steps[4 * kBatch];
   Float4 learned{};
   Float4 squares{};
   for (uint32_t i = 0; i < kBatch; i += 4) {
     const Float4 deviations = Load4(residuals + i) - centre_;
-    Store4(deviations * inverse_spread_, scaled + i);
+    const Float4 scaled = deviations * inverse_spread_;
+    const Float4 up = scaled - kSlack;
+    const Float4 down = -scaled - kSlack;
+    for (uint32_t copy = 0; copy < 2; ++copy) {
+      float* const to = steps + 2 * (copy * kBatch + i);
+      Store4(__builtin_shufflevector(up, down, 0, 4, 1, 5), to);
+      Store4(__builtin_shufflevector(up, down, 2, 6, 3, 7), to + 4);
+    }
     const Float4 teaching = Between(-most, deviations, most);
     learned += teaching;
     squares += teaching * teaching;
   }
-  constexpr Float4 kDirections = {1, -1, 0, 0};
   Float4 sums = {up_, down_, 0, 0};
   Int4 runs = {static_cast<int32_t>(run_up_), static_cast<int32_t>(run_down_), 0, 0};
   for (uint32_t i = 0; i < kBatch; ++i) {
-    sums += scaled[(oldest + i) % kBatch] * kDirections - kSlack;
-    const Int4 above = sums > 0.0f;
-    sums = reinterpret_cast<Float4>(reinterpret_cast<Int4>(sums) & above);
-    runs = (runs + 1) & above;
+    sums = Larger(sums + Load4(steps + 2 * (oldest + i)), Float4{});
+    runs = (runs + 1) & (sums > 0.0f);
   }
   up_ = sums[0];
   down_ = sums[1];

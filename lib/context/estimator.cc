@@ -20,15 +20,12 @@ constexpr float kTailSamplesFew = 200;
 constexpr float kTailMin = 1e-6f;
 constexpr float kFactorsFrom = 32;  // samples: the line comes first, what bends it after
 constexpr double kSeedBytesMin = 256 << 10;
-constexpr uint32_t kFactorEvery = 8;  // samples
-constexpr float kFactorSamplesMax = 64;
+constexpr int32_t kFactorEvery = 8;          // samples, where they are learned one by one
+constexpr uint32_t kFactorEveryBatches = 4;  // of any classes: those that no batch ends with have their turn, too
 constexpr float kMovedMax = 0.5f;
 constexpr float kStrayedMax = 0.5f;  // that one sample may
-constexpr float kFactorMemory = 128;
 constexpr float kFactorGainMax = 1.0f / 12;
 constexpr float kFactorLeak = 1.0f / 1024;
-constexpr float kUnseenClassVariance = 0.05f;  // of log2: a size class whose factor is not known
-constexpr float kLeverageMax = 4;
 constexpr float kReliabilityGain = 1.0f / 128;
 constexpr float kFailureGain = 1.0f / 16;
 // Variance of log2 of the cost. Retransmissions that begin or end change it, by nobody knows how much.
@@ -38,10 +35,6 @@ constexpr uint32_t kRaritySamplesMin = 32;
 constexpr float kRarityBits = 24;  // one of sixteen million
 constexpr double kSamplesToDefer = 32;
 constexpr float kUsualMax = 1.9f;  // log2, less than what counts as tail
-constexpr float kP99Normal = 2.326f;
-
-// That still count.
-float SamplesOf(const KeyState& key) { return Smaller(static_cast<float>(key.ratios.total()), kFactorMemory); }
 
 }  // namespace
 
@@ -53,7 +46,7 @@ Change Estimator::Add(uint64_t bytes, int64_t latency_ns, uint32_t retransmits, 
   return Learn(size, observed, retransmits, restless, key);
 }
 
-Change Estimator::LearnDeferred(bool restless, Key* const* keys) {
+Change Estimator::LearnDeferred(bool restless, absl::Span<Key* const> keys) {
   const uint32_t oldest = OldestDeferred();
   --deferred_;
   return Learn(recent_bytes_[oldest], recent_ns_[oldest], 0, restless, &keys[recent_classes_[oldest]]->state);
@@ -76,7 +69,7 @@ Change Estimator::Learn(double size, double observed, uint32_t retransmits, bool
 
   key->ratios.Add(residual);
   key->strayed += static_cast<float>(latency_.calm()) * Between(-kStrayedMax, deviation, kStrayedMax);
-  if (key->ratios.total() - key->moved_at >= kFactorEvery) MoveFactor(samples, key);
+  if (key->waiting() >= kFactorEvery) MoveFactor(samples, key);
 
   const Change latency_change = latency_.Add(residual);
   SettleTail(ratio - clipped, restless);
@@ -84,7 +77,7 @@ Change Estimator::Learn(double size, double observed, uint32_t retransmits, bool
 }
 
 // As Learn, for samples of which nothing is clipped, nothing is tail, and nothing was sent again.
-Change Estimator::LearnBatch(bool restless, Key* const* keys) {
+Change Estimator::LearnBatch(bool restless, absl::Span<Key* const> keys) {
   const uint32_t oldest = OldestDeferred();
   const auto samples = static_cast<float>(fit_.samples());
   float residuals[kBatch];
@@ -107,17 +100,17 @@ Change Estimator::LearnBatch(bool restless, Key* const* keys) {
   variance_ += variance_gain * (SumOf(squares) - kBatch * variance_);
   reliability_ += kBatch * kReliabilityGain * (1.0f - reliability_);
   doubt_ = 0;
+  Key* const* const by_class = keys.data();  // of which every one that was deferred is there
   for (uint32_t i = 0; i < kBatch; ++i) {
-    KeyState& key = keys[recent_classes_[i]]->state;
+    KeyState& key = by_class[recent_classes_[i]]->state;
     key.ratios.AddTo(buckets[i]);
     key.strayed += strayed[i];
   }
-  // Of one key: which of them have enough samples would be a branch that chance decides.
-  KeyState* const newest = &keys[recent_classes_[(oldest + kBatch - 1) % kBatch]]->state;
-  MoveFactor(samples, newest);
+  if (++batches_ == kFactorEveryBatches) MoveFactors(samples, keys);
   deferred_ = 0;
   last_tail_ = UsualTail();
   AddTail(0, kBatch);
+  KeyState* const newest = &keys[recent_classes_[(oldest + kBatch - 1) % kBatch]]->state;
   return Conclude(latency_.AddUsual(residuals, oldest), retransmits_.Add(0, kBatch), restless, newest);
 }
 
@@ -182,15 +175,24 @@ void Estimator::Expect() {
   expected_.times = 1.0f + octaves * (0.62f + 0.44f * octaves);  // 2^octaves, nearly
 }
 
-// Not for every sample: each would have to wait for the one before.
-void Estimator::MoveFactor(float samples, KeyState* key) {
-  const float gain = samples > kFactorsFrom ? std::min(kFactorGainMax, InverseOf(SamplesOf(*key) + 4.0f)) : 0.0f;
-  // The histogram forgets: then the count says less than there were.
-  const float since = Smaller(static_cast<float>(key->ratios.total() - key->moved_at), kFactorSamplesMax);
+// Not for every sample: each would have to wait for the one before. What waits is averaged with what is remembered: the
+// more there is of it, the less each of its samples weighs.
+void Estimator::MoveFactor(float samples, KeyState* key) const {
+  const float waiting = Larger(0.0f, static_cast<float>(key->waiting()));
+  const float remembered = Smaller(static_cast<float>(key->ratios.total()), KeyState::kFactorMemory + 0.5f * waiting);
+  const float gain = samples > kFactorsFrom ? Smaller(kFactorGainMax, InverseOf(remembered + 4.0f)) : 0.0f;
   const float factor = key->inverse_factor * (1.0f - Between(-kMovedMax, gain * key->strayed, kMovedMax));
-  key->inverse_factor = Between(0.25f, factor + since * kFactorLeak * (1.0f - factor), 4.0f);
+  key->inverse_factor = Between(0.25f, factor + waiting * kFactorLeak * (1.0f - factor), 4.0f);
   key->strayed = 0;
+  key->ratios.Fade();
   key->moved_at = key->ratios.total();
+}
+
+void Estimator::MoveFactors(float samples, absl::Span<Key* const> keys) {
+  batches_ = 0;
+  for (Key* const key : keys) {
+    if (key != nullptr && key->state.waiting() > 0) MoveFactor(samples, &key->state);
+  }
 }
 
 // What an excursion cut off is tail once it has passed. Where it turns out to be a change, it was the new level:
@@ -265,19 +267,8 @@ void Estimator::StartOver(Change direction, RatioHistogram* histogram) {
   retransmits_.Restart();
 }
 
-float Estimator::Log2ErrorSquared(uint64_t bytes, const KeyState* key, const UsualTail& usual) const {
-  const auto leverage = static_cast<float>(fit_.Leverage(static_cast<double>(bytes)));
-  const float class_variance = kUnseenClassVariance / (1.0f + (key == nullptr ? 0.0f : SamplesOf(*key)));
-  // How far the alternative's own tail may be off, by chance: few of many make it.
-  const float own = TailWeight() / (1.0f + usual.mean);
-  const float tail_variance = own * own * usual.square / (2.0f * std::max(tail_samples_, 1.0f));
-  return kLog2E * kLog2E * (variance_ * std::min(leverage, kLeverageMax) + tail_variance) + doubt_ + class_variance;
-}
-
-float Estimator::Log2P99OverCost(const KeyState* key) const {
-  const float normal = latency_.centre() + kP99Normal * latency_.spread();
-  if (key == nullptr) return normal;
-  return key->ratios.Quantile(0.99f, kQuantileSamplesMin, normal) - static_cast<float>(Log2(1.0 + tail_));
+float Estimator::Log2P99OverCost(const KeyState& key) const {
+  return key.ratios.Quantile(0.99f, kQuantileSamplesMin, Log2P99OverCost()) - static_cast<float>(Log2(1.0 + tail_));
 }
 
 void Estimator::Age(float log2_variance) {

@@ -14,28 +14,32 @@
 
 #include <cstdint>
 
+#include "absl/types/span.h"
 #include "lib/context/change_detector.h"
+#include "lib/context/cost.h"
 #include "lib/context/linear_fit.h"
 #include "lib/context/ratio_histogram.h"
+#include "lib/context/select.h"
 
 namespace mcp::internal {
 
 // What is kept for a key: (peer, alternative, size class).
 struct KeyState {
+  static constexpr float kFactorMemory = 128;  // samples
+
   // The fit is linear in size, paths are not quite: this class costs 1 / inverse_factor times what the fit says.
   float inverse_factor = 1;
   float strayed = 0;      // sum of clipped deviations since the factor was last moved
   uint32_t moved_at = 0;  // in samples of `ratios`
   RatioHistogram ratios;
+
+  // Samples since the factor was last moved. (What an excursion was is taken back from the histogram.)
+  int32_t waiting() const { return static_cast<int32_t>(ratios.total() - moved_at); }
+  // That still count.
+  float samples() const { return Smaller(static_cast<float>(ratios.total()), kFactorMemory); }
 };
 
 struct Key;
-
-// What is cut off from latencies, over all of a peer's transfers, in units of what was predicted.
-struct UsualTail {
-  float mean = 0;
-  float square = 0;  // mean of the squares
-};
 
 class Estimator {
  public:
@@ -57,16 +61,16 @@ class Estimator {
     const float observed = static_cast<float>(latency_ns) * inverse_factor;
     const float predicted = expected_.base_ns + expected_.ns_per_byte * size;
     if (observed > expected_.times * predicted || predicted > expected_.times * observed) return false;
-    recent_classes_[recent_next_ % kRecent] = static_cast<uint8_t>(size_class);
-    Record(size, observed);
+    const uint32_t recent = Record(size, observed);
     ++deferred_;
+    recent_classes_[recent] = static_cast<uint8_t>(size_class);  // last: a store of bytes may alias any load
     return true;
   }
   uint32_t deferred() const { return deferred_; }
   uint64_t OldestDeferredBytes() const { return static_cast<uint64_t>(recent_bytes_[OldestDeferred()]); }
   // Learns the oldest of them, or all kBatch. `keys` are the alternative's, by size class.
-  Change LearnDeferred(bool restless, Key* const* keys);
-  Change LearnBatch(bool restless, Key* const* keys);
+  Change LearnDeferred(bool restless, absl::Span<Key* const> keys);
+  Change LearnBatch(bool restless, absl::Span<Key* const> keys);
 
   void AddFailure();
 
@@ -74,17 +78,23 @@ class Estimator {
   // Before the first sample: a guess that counts as that many.
   void Seed(double base_ns, double ns_per_byte, double samples);
 
-  // Expected nanoseconds, tails included. Tails are rare, so an alternative that was used seldom has hardly seen its
-  // own: as far as that goes it is charged with the usual one.
+  // Expected nanoseconds, tails included.
   double CostNs(uint64_t bytes, const KeyState* key, const UsualTail& usual) const {
-    const float tail = usual.mean + TailWeight() * (tail_ - usual.mean);
-    const double cost = fit_.At(static_cast<double>(bytes)) * (1.0f + tail);
-    return key == nullptr ? cost : cost / key->inverse_factor;
+    return static_cast<double>(TermsOfCost(bytes, key).Ns(usual));
   }
   // Square of the standard error of log2 of the cost, less what age adds.
-  float Log2ErrorSquared(uint64_t bytes, const KeyState* key, const UsualTail& usual) const;
-  // From the histogram of the class if there is one with samples enough, else from the spread. A loop over buckets.
-  float Log2P99OverCost(const KeyState* key) const;
+  float Log2ErrorSquared(uint64_t bytes, const KeyState* key, const UsualTail& usual) const {
+    return Terms(bytes, key).Log2ErrorSquared(usual);
+  }
+  CostTerms<float> Terms(uint64_t bytes, const KeyState* key) const {
+    CostTerms<float> terms = TermsOfCost(bytes, key);
+    terms.leverage = Smaller(static_cast<float>(fit_.Leverage(SizeOf(bytes))), kLeverageMax);
+    return terms;
+  }
+  // log2 of what 99 of 100 transfers do not exceed, in units of the cost: from the spread; or from the histogram of the
+  // class if that has samples enough, which is a loop over buckets.
+  float Log2P99OverCost() const { return latency_.centre() + kP99Normal * latency_.spread(); }
+  float Log2P99OverCost(const KeyState& key) const;
   // By which factor the estimate moved when it last started over.
   float last_shift() const { return last_shift_; }
   // What the last sample that was learned showed to have been cut off, in units of the prediction: its own tail, and
@@ -108,22 +118,37 @@ class Estimator {
  private:
   static constexpr uint32_t kRecent = kBatch;
   static constexpr uint32_t kNewStart = 8;  // samples that a new start is made from, at most
-  static constexpr float kTailSamplesTrusted = 1000;
+  static constexpr float kLeverageMax = 4;
+  static constexpr float kP99Normal = 2.326f;
   static constexpr float kSpreadSamples = 1;  // that the spread before a change counts for after it
 
   uint32_t OldestDeferred() const { return (recent_next_ - deferred_) % kRecent; }
-  void Record(float bytes, float observed_ns) {
+  uint32_t Record(float bytes, float observed_ns) {
     const uint32_t recent = recent_next_++ % kRecent;
     recent_bytes_[recent] = bytes;
     recent_ns_[recent] = observed_ns;
+    return recent;
   }
   Change Learn(double bytes, double observed_ns, uint32_t retransmits, bool restless, KeyState* key);
   Change Conclude(Change latency_change, Change count_change, bool restless, KeyState* key);
   uint32_t Excursion(Change direction, float* log2_ratios) const;
   bool IsRare(Change direction, const RatioHistogram& usual) const;
   void Expect();
-  float TailWeight() const { return tail_samples_ / (tail_samples_ + kTailSamplesTrusted); }
-  void MoveFactor(float samples, KeyState* key);
+  // Signed: what is not takes a branch.
+  static double SizeOf(uint64_t bytes) { return static_cast<double>(static_cast<int64_t>(bytes)); }
+  // Without the leverage, which takes longest and matters to the error alone.
+  CostTerms<float> TermsOfCost(uint64_t bytes, const KeyState* key) const {
+    return {.line_ns = static_cast<float>(fit_.At(SizeOf(bytes))),
+            .inverse_factor = key == nullptr ? 1.0f : key->inverse_factor,
+            .class_samples = key == nullptr ? 0.0f : key->samples(),
+            .tail = tail_,
+            .tail_samples = tail_samples_,
+            .variance = variance_,
+            .leverage = 0,
+            .doubt = doubt_};
+  }
+  void MoveFactor(float samples, KeyState* key) const;
+  void MoveFactors(float samples, absl::Span<Key* const> keys);
   void MoveLevel(double bytes, double latency_ns);
   void SettleTail(float tail, bool restless);
   void AddTail(float tail, uint32_t samples);
@@ -145,6 +170,7 @@ class Estimator {
   // The last samples as they came: a new start is made from them. Of these the newest `deferred_` are not learned yet.
   uint32_t recent_next_ = 0;
   uint32_t deferred_ = 0;
+  uint32_t batches_ = 0;  // since factors were moved
   // A sample that is at most so many times as long, or as short, is deferred; 0: none is.
   struct {
     float base_ns = 0;

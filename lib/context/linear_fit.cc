@@ -89,13 +89,6 @@ void LinearFit::Renormalize() {
   SetPrior(base_ns_, ns_per_byte_);
 }
 
-double LinearFit::Leverage(double bytes) const {
-  const double r00 = r00_ + prior00_;
-  const double r11 = r11_ + prior11_;
-  const double at = At(bytes);
-  return scale_ * (r11 - 2 * r01_ * bytes + r00 * bytes * bytes) / ((r00 * r11 - r01_ * r01_) * at * at);
-}
-
 void LinearFit::SolveAtBound(double r00, double r11, double q0, double q1) {
   if (base_ns_ < 0) {
     base_ns_ = 0;

@@ -50,7 +50,12 @@ class LinearFit {
 
   // Variance of the prediction, relative to it squared, for samples of relative variance 1: about 1 / samples at sizes
   // that were seen, more the further away.
-  double Leverage(double bytes) const;
+  double Leverage(double bytes) const {
+    const double r00 = r00_ + prior00_;
+    const double r11 = r11_ + prior11_;
+    const double at = At(bytes);
+    return scale_ * (r11 - 2 * r01_ * bytes + r00 * bytes * bytes) / ((r00 * r11 - r01_ * r01_) * at * at);
+  }
 
   // Everything became `factor` times as slow, as far as `samples` samples can tell.
   void Rescale(double factor, double samples);

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "lib/context/lanes.h"
+
 namespace mcp::internal {
 namespace {
 
@@ -12,6 +14,17 @@ TEST(Log2, IsCloseToLibmOverEighteenOrdersOfMagnitude) {
     ASSERT_NEAR(Log2(value), std::log2(value), 1e-5) << value;
     ASSERT_NEAR(Log2Coarse(static_cast<float>(value)), std::log2(value), 1e-3) << value;
     ASSERT_NEAR(Exp2(std::log2(value)) / value, 1.0, 1e-6) << value;
+  }
+}
+
+TEST(Log2, IsTheSameInLanes) {
+  for (float value = 1; value < 1e12f; value *= 1.0037f) {
+    const Float4 values = {value, 1, 3 * value, 7};
+    const Float4 logarithms = Log2(values);
+    for (int lane = 0; lane < 4; ++lane) {
+      ASSERT_NEAR(logarithms[lane], std::log2(values[lane]), 2e-5) << values[lane];
+      ASSERT_EQ(Log2Coarse(values)[lane], Log2Coarse(values[lane]));
+    }
   }
 }
 

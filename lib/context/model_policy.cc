@@ -71,15 +71,14 @@ int Faster(const Situation& situation, float log2_deadline) {
   const bool meets = Meets(current, log2_deadline);
   int best = -1;
   float best_cost = current.log2_cost;
-  for (size_t i = 0; i < situation.predictions.size(); ++i) {
-    const Prediction& other = situation.predictions[i];
+  for (const Prediction& other : situation.predictions) {
     if (!Known(other) || other.log2_cost >= best_cost) continue;
     if (meets && !Meets(other, log2_deadline)) continue;
     const Thresholds thresholds = Needed(situation, current, other);
     if (situation.transfers_since_switch < thresholds.dwell || other.samples < thresholds.samples) continue;
     const float error = std::sqrt(current.log2_error * current.log2_error + other.log2_error * other.log2_error);
     if (current.log2_cost - other.log2_cost < thresholds.margin + thresholds.errors * error) continue;
-    best = static_cast<int>(i);
+    best = static_cast<int>(&other - situation.predictions.data());
     best_cost = other.log2_cost;
   }
   return best;
@@ -112,11 +111,11 @@ int Probe(const Situation& situation, int chosen) {
   int best = -1;
   float best_bound = current.log2_cost - kWorthTrying;
   bool best_promises = false;
-  for (size_t i = 0; i < situation.predictions.size(); ++i) {
-    const Prediction& other = situation.predictions[i];
-    if (!other.eligible || static_cast<int>(i) == chosen) continue;
+  for (const Prediction& other : situation.predictions) {
+    const auto i = static_cast<int>(&other - situation.predictions.data());
+    if (!other.eligible || i == chosen) continue;
     if (other.samples <= 0) {
-      if (!pausing) return static_cast<int>(i);
+      if (!pausing) return i;
       continue;
     }
     // What is expected to be cheaper costs nothing to try: at once, and before what merely could be.
@@ -131,7 +130,7 @@ int Probe(const Situation& situation, int chosen) {
     if (bound >= best_bound && promises == best_promises) continue;
     const double excess = Exp2(other.log2_cost) - Exp2(current.log2_cost);
     if (excess > 1 && static_cast<float>(Log2(excess)) > situation.log2_probe_budget) continue;
-    best = static_cast<int>(i);
+    best = i;
     best_bound = bound;
     best_promises = promises;
   }

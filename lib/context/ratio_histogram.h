@@ -1,5 +1,5 @@
 // How far latencies stray from what was predicted: counts of observed / predicted, four buckets an octave, from 1/4 to
-// 64. Halved when a bucket is full, so that old samples fade. 96 bytes of counts, a plain value.
+// 64. Halved when it is full, so that old samples fade. 64 bytes of counts, a plain value.
 #ifndef MCP_LIB_CONTEXT_RATIO_HISTOGRAM_H_
 #define MCP_LIB_CONTEXT_RATIO_HISTOGRAM_H_
 
@@ -13,10 +13,11 @@ namespace mcp::internal {
 class RatioHistogram {
  public:
   static constexpr int kPerOctave = 4;
-  static constexpr int kLowest = -2;   // log2 of the lowest bucket's start
-  static constexpr int kBuckets = 32;  // up to log2 = 6; more counts as that
-  static constexpr uint16_t kFull = 4096;
+  static constexpr int kLowest = -2;       // log2 of the lowest bucket's start
+  static constexpr int kBuckets = 32;      // up to log2 = 6; more counts as that
+  static constexpr uint32_t kFull = 8192;  // samples
 
+  // Whoever adds also calls Fade, not for every sample: a count holds 65,535.
   void Add(float log2_ratio) { AddTo(BucketOf(log2_ratio)); }
   // The buckets of ratios that lie within the histogram, and what counts there.
   static Int4 BucketsOf(Float4 log2_ratios) {
@@ -24,7 +25,10 @@ class RatioHistogram {
   }
   void AddTo(int bucket) {
     ++total_;
-    if (++counts_[bucket] >= kFull) Halve();
+    ++counts_[bucket];
+  }
+  void Fade() {
+    if (total_ >= kFull) Halve();
   }
 
   uint32_t total() const { return total_; }

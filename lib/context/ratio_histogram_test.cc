@@ -42,9 +42,15 @@ TEST(RatioHistogram, RarityIsTheShareThatWasAsFarOut) {
 
 TEST(RatioHistogram, OldSamplesFade) {
   RatioHistogram histogram;
-  for (int i = 0; i < 20'000; ++i) histogram.Add(0);
-  EXPECT_LT(histogram.total(), uint32_t{RatioHistogram::kFull});
-  for (int i = 0; i < 20'000; ++i) histogram.Add(2);
+  const auto add = [&](float log2_ratio) {
+    for (int i = 0; i < 20'000; ++i) {
+      histogram.Add(log2_ratio);
+      if (i % 64 == 0) histogram.Fade();
+    }
+  };
+  add(0);
+  EXPECT_LT(histogram.total(), RatioHistogram::kFull + 64);
+  add(2);
   EXPECT_EQ(histogram.Quantile(0.5f, 1, 0), 2.25f);
 }
 

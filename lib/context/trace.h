@@ -40,7 +40,8 @@ class DecisionTrace {
   DecisionEvent* Next() {
     ++count_;
     if (events_.empty()) return nullptr;
-    DecisionEvent& event = events_[(count_ - 1) % events_.size()];
+    DecisionEvent& event = events_[next_];
+    if (++next_ == events_.size()) next_ = 0;
     event.number = count_;
     return &event;
   }
@@ -51,6 +52,7 @@ class DecisionTrace {
 
  private:
   std::vector<DecisionEvent> events_;
+  size_t next_ = 0;  // count_ % events_.size(), without the division
   uint64_t count_ = 0;
 };
 
