@@ -300,6 +300,7 @@ class Rail {
   absl::Status NotBack(int64_t waited_ns) const;
   bool Needed() const;
   void LookWhetherNeeded();
+  void NeedFromNow();
   int64_t RecoveryEndsNs();
   int64_t Backoff() const;
   uint64_t Progress() const;

@@ -168,11 +168,16 @@ bool Rail::Needed() const {
 }
 
 // Another thread may have chosen a rail that was up and give it its first operation when it is not, or when it is again
-// and the peer has said nothing there: the wait begins with the first look that finds something.
+// and the peer has said nothing there: the wait begins then, or with the first look that finds something.
 void Rail::LookWhetherNeeded() {
-  const bool needed = Needed();
-  if (!needed || !was_needed_) needed_ns_ = lane_.now_ns();
-  was_needed_ = needed;
+  if (Needed()) return NeedFromNow();
+  was_needed_ = false;
+  needed_ns_ = lane_.now_ns();
+}
+
+// If it was not before.
+void Rail::NeedFromNow() {
+  if (!std::exchange(was_needed_, true)) needed_ns_ = lane_.now_ns();
 }
 
 int64_t Rail::RecoveryEndsNs() {

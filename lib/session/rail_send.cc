@@ -30,12 +30,14 @@ absl::Status Revoked() { return absl::CancelledError("the receiver took its buff
 }  // namespace
 
 void Rail::EnqueueOnLane(Operation* operation) {
-  // A frame about something that was withdrawn while the session ended: there is nobody to tell.
-  if (state_ == State::kDown) return session_.FinishOperation(*this, operation, session_.status());
+  if (ABSL_PREDICT_FALSE(state_ != State::kUp)) {
+    // A frame about something that was withdrawn while the session ended: there is nobody to tell.
+    if (state_ == State::kDown) return session_.FinishOperation(*this, operation, session_.status());
+    NeedFromNow();
+  }
   if (operation->deadline_ns != 0) WatchDeadlines(operation->deadline_ns);
   if (IsSmall(operation->type)) PostIfPackFull(*operation);
   pending_.PushBack(operation);
-  if (ABSL_PREDICT_FALSE(state_ != State::kUp)) LookWhetherNeeded();
   lane_.MarkDirtyOnLane(this);
 }
 
