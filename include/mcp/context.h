@@ -63,6 +63,7 @@ struct Prediction {
   float log2_p99 = 0;      // log2 of the nanoseconds that 99 of 100 transfers do not exceed
   float reliability = 1;   // share of transfers that needed no retransmission
   float bytes_per_ns = 0;  // of a long transfer; 0: nothing is known
+  float retransmits = 0;   // of a transfer, lately; more than four count as four
 };
 
 struct Situation {
@@ -73,6 +74,7 @@ struct Situation {
   uint32_t transfers_since_switch = 0;
   uint32_t transfers_since_probe = 0;
   bool unsettled = false;           // something changed lately: a change was detected, or this is the beginning
+  bool losses_began = false;        // that change was that more has to be sent again than before
   bool probe_allowed = false;       // no probe is out
   float log2_probe_budget = -1e9f;  // log2 of the nanoseconds that a probe may cost beyond the current choice
 };

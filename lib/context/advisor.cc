@@ -190,6 +190,7 @@ void Advisor::PredictFour(const Peer& peer, uint64_t bytes, uint32_t first, Pred
     prediction.log2_p99 =
         prediction.log2_cost + (key == nullptr ? estimator.Log2P99OverCost() : estimator.Log2P99OverCost(key->state));
     prediction.reliability = estimator.reliability();
+    prediction.retransmits = estimator.retransmits();
     const auto ns_per_byte = static_cast<float>(estimator.ns_per_byte());
     prediction.bytes_per_ns = ns_per_byte <= 0 ? 0.0f : 1.0f / ns_per_byte;
   }
@@ -224,6 +225,7 @@ void Advisor::Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t n
   situation.current = cell.choice == kNone ? -1 : cell.choice;
   situation.transfers_since_switch = cell.samples - cell.switched_at;
   situation.unsettled = peer.unsettled > 0;
+  situation.losses_began = peer.unsettled > 0 && peer.losses_began;
   situation.transfers_since_probe = static_cast<uint32_t>(peer.transfers - peer.last_probe);
   situation.probe_allowed = !peer.probe_out;
   situation.log2_probe_budget =

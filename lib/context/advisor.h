@@ -130,7 +130,7 @@ class Advisor {
   void CatchUp(uint32_t peer_index);
   ABSL_ATTRIBUTE_NOINLINE void Learn(const Sample& sample, uint32_t size_class, int64_t now_ns);
   void CountTail(Peer& peer, const UsualTail& tail);
-  void OnChange(Peer& peer, const Sample& sample);
+  void OnChange(Peer& peer, const Sample& sample, Change change);
   void Tick(Peer& peer, int64_t now_ns);
   void SettleProbe(Peer& peer, const Sample& sample);
   void Unsettle(Peer& peer, uint16_t rails, int except);

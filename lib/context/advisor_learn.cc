@@ -90,7 +90,7 @@ void Advisor::LearnBatch(const Sample& sample, int64_t now_ns) {
   Tick(peer, now_ns);
   if (ABSL_PREDICT_TRUE(change == Change::kNone)) return DecideDue(sample.peer, Cause::kSamples, now_ns);
   CatchUp(sample.peer);
-  OnChange(peer, sample);
+  OnChange(peer, sample, change);
   Decide(sample.peer, sample.bytes, Cause::kChange, now_ns);
 }
 
@@ -100,6 +100,7 @@ void Advisor::CatchUp(uint32_t peer_index) {
   if (ABSL_PREDICT_TRUE(peer.deferred == 0)) return;
   peer.transfers += std::exchange(peer.deferred, 0);
   Sample news{.peer = peer_index};
+  Change newest = Change::kNone;
   for (uint8_t i = 0; i < peer.alternative_count; ++i) {
     Peer::Known& known = peer.known[i];
     if (known.estimator.deferred() == 0) continue;
@@ -111,9 +112,10 @@ void Advisor::CatchUp(uint32_t peer_index) {
       if (change == Change::kNone) continue;
       news.alternative = i;
       news.bytes = bytes;
+      newest = change;
     }
   }
-  if (news.bytes > 0) OnChange(peer, news);
+  if (newest != Change::kNone) OnChange(peer, news, newest);
 }
 
 void Advisor::Learn(const Sample& sample, uint32_t size_class, int64_t now_ns) {
@@ -132,7 +134,7 @@ void Advisor::Learn(const Sample& sample, uint32_t size_class, int64_t now_ns) {
   CountTail(peer, known.estimator.last_tail());
   Tick(peer, now_ns);
   if (peer.transfers >= kPathWarm && !std::exchange(peer.looked_again, true)) LookAgain(peer, sample);
-  if (change != Change::kNone) OnChange(peer, sample);
+  if (change != Change::kNone) OnChange(peer, sample, change);
   Cell& cell = CellOf(sample.peer, sample.bytes);
   ++cell.samples;
   if (peer.unsettled > 0) {
@@ -230,13 +232,16 @@ void Advisor::Ease(Peer& peer, const Sample& sample, double factor, double cost_
   }
 }
 
-void Advisor::OnChange(Peer& peer, const Sample& sample) {
+void Advisor::OnChange(Peer& peer, const Sample& sample, Change change) {
   ++alarms_;
+  const Estimator& estimator = peer.known[sample.alternative].estimator;
+  // Losses that begin may be seen after the latencies that they make, and those that end by them alone.
+  if (change == Change::kDown) peer.losses_began = false;
+  if (change == Change::kUp && estimator.last_shift() == 1) peer.losses_began = true;
   // While everything is looked at anew, what probes find is the same news again.
   if (peer.unsettled > 0 && sample.probe) return;
   peer.changes_followed -= 1;
   Unsettle(peer, peer.alternatives[sample.alternative].rails, sample.alternative);
-  const Estimator& estimator = peer.known[sample.alternative].estimator;
   if (estimator.last_shift() >= 1) return;
   Ease(peer, sample, estimator.last_shift(), estimator.CostNs(sample.bytes, nullptr, peer.tail));
   // A debt was made in transfers that took longer; what is fast now could not pay it in any useful time.

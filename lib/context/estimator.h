@@ -105,6 +105,7 @@ class Estimator {
   double ns_per_byte() const { return fit_.ns_per_byte(); }
   double base_ns() const { return fit_.base_ns(); }
   float reliability() const { return reliability_; }
+  float retransmits() const { return retransmits_.rate(); }
   const LatencyDetector& detector() const { return latency_; }
 
   // A neighbour on the same rail has seen a change: what was learned here may no longer hold.

@@ -35,6 +35,8 @@ constexpr float kWorthTrying = 0.05f;  // log2 of the gain that optimism must pr
 constexpr float kClearly = 0.1f;       // log2 of a gain that chance seldom feigns
 constexpr float kClearSamples = 16;
 constexpr float kDeadlineSamplesMin = 2.0f;
+constexpr float kLossCost = 0.4f;   // log2 of what bulk costs beyond others once a transfer loses something
+constexpr float kLossSamples = 16;  // that this counts as, after losses have begun
 
 bool Known(const Prediction& prediction) { return prediction.eligible && prediction.samples > 0; }
 
@@ -64,22 +66,37 @@ Thresholds Needed(const Situation& situation, const Prediction& current, const P
   return needed;
 }
 
+// log2 of how much dearer the current choice is expected to be. Where packets are lost bulk repeats all that is behind
+// them; and times become so uneven that it takes a hundred samples to see by how much. Until then it is taken for
+// granted, by so much as was seen where losses were measured and simulated.
+float Lead(const Situation& situation, const Prediction& current, const Prediction& other) {
+  const float lead = current.log2_cost - other.log2_cost;
+  const bool from_bulk = current.alternative.protocol == Protocol::kBulk;
+  const bool to_bulk = other.alternative.protocol == Protocol::kBulk;
+  if (!situation.losses_began || from_bulk == to_bulk) return lead;
+  const float losses = std::min(1.0f, std::max(current.retransmits, other.retransmits));
+  const float cost = kLossCost * losses * kLossSamples / (kLossSamples + std::min(current.samples, other.samples));
+  return from_bulk ? lead + cost : lead - cost;
+}
+
 // The best that is cheaper than the current choice by enough; -1: none.
 int Faster(const Situation& situation, float log2_deadline) {
   const Prediction& current = situation.predictions[static_cast<size_t>(situation.current)];
   if (current.samples <= 0) return -1;
   const bool meets = Meets(current, log2_deadline);
   int best = -1;
-  float best_cost = current.log2_cost;
+  float best_lead = 0;
   for (const Prediction& other : situation.predictions) {
-    if (!Known(other) || other.log2_cost >= best_cost) continue;
+    if (!Known(other)) continue;
+    const float lead = Lead(situation, current, other);
+    if (lead <= best_lead) continue;
     if (meets && !Meets(other, log2_deadline)) continue;
     const Thresholds thresholds = Needed(situation, current, other);
     if (situation.transfers_since_switch < thresholds.dwell || other.samples < thresholds.samples) continue;
     const float error = std::sqrt(current.log2_error * current.log2_error + other.log2_error * other.log2_error);
-    if (current.log2_cost - other.log2_cost < thresholds.margin + thresholds.errors * error) continue;
+    if (lead < thresholds.margin + thresholds.errors * error) continue;
     best = static_cast<int>(&other - situation.predictions.data());
-    best_cost = other.log2_cost;
+    best_lead = lead;
   }
   return best;
 }
@@ -109,7 +126,7 @@ int Probe(const Situation& situation, int chosen) {
   const bool pausing = situation.transfers_since_probe < kPauseUnsettled;
   if (pausing && situation.transfers_since_switch % kRefreshEvery == 0) return -1;
   int best = -1;
-  float best_bound = current.log2_cost - kWorthTrying;
+  float best_lead = kWorthTrying;
   bool best_promises = false;
   for (const Prediction& other : situation.predictions) {
     const auto i = static_cast<int>(&other - situation.predictions.data());
@@ -119,19 +136,20 @@ int Probe(const Situation& situation, int chosen) {
       continue;
     }
     // What is expected to be cheaper costs nothing to try: at once, and before what merely could be.
-    const bool promises = other.log2_cost < current.log2_cost - kWorthTrying;
+    const float lead = Lead(situation, current, other);
+    const bool promises = lead > kWorthTrying;
     if (best_promises && !promises) continue;
-    const bool clearly = other.samples >= kClearSamples && other.log2_cost < current.log2_cost - kClearly;
+    const bool clearly = other.samples >= kClearSamples && lead > kClearly;
     if (pausing && !clearly) continue;
     const bool in_haste = situation.unsettled && other.samples < kOften;
     const uint32_t pause = in_haste ? kPauseUnsettled : kPauseSettled;
     if (!promises && situation.transfers_since_probe < pause) continue;
-    const float bound = promises ? other.log2_cost : other.log2_cost - kOptimism * other.log2_error;
-    if (bound >= best_bound && promises == best_promises) continue;
+    const float hoped = promises ? lead : lead + kOptimism * other.log2_error;
+    if (hoped <= best_lead && promises == best_promises) continue;
     const double excess = Exp2(other.log2_cost) - Exp2(current.log2_cost);
     if (excess > 1 && static_cast<float>(Log2(excess)) > situation.log2_probe_budget) continue;
     best = i;
-    best_bound = bound;
+    best_lead = hoped;
     best_promises = promises;
   }
   return best;

@@ -73,6 +73,28 @@ TEST(ModelPolicy, AfterAChangeTheLikelierIsEnoughOnceBothWereSampled) {
   EXPECT_EQ(ModelPolicy().Decide(situation).chosen, 0) << "one sample must be further off";
 }
 
+// Ten samples of each do not tell a tenth from chance. Which way losses go does.
+TEST(ModelPolicy, WhereLossesBeginBulkIsTakenForTheDearerUntilMuchIsKnown) {
+  std::vector<Prediction> predictions = {Of(Protocol::kBulk, 100'000, 10, 0.25f),
+                                         Of(Protocol::kStream, 100'000, 10, 0.25f)};
+  Situation on_bulk = SettledOn(0, predictions);
+  on_bulk.unsettled = true;
+  Situation on_stream = on_bulk;
+  on_stream.current = 1;
+  EXPECT_EQ(ModelPolicy().Decide(on_bulk).chosen, 0);
+  on_bulk.losses_began = on_stream.losses_began = true;
+  EXPECT_EQ(ModelPolicy().Decide(on_bulk).chosen, 0) << "nothing is lost yet by what is measured";
+  predictions[0].retransmits = 2;
+  on_bulk.predictions = on_stream.predictions = predictions;
+  EXPECT_EQ(ModelPolicy().Decide(on_bulk).chosen, 1);
+  EXPECT_EQ(ModelPolicy().Decide(on_stream).chosen, 1);
+  for (Prediction& prediction : predictions) prediction.samples = 1000;
+  EXPECT_EQ(ModelPolicy().Decide(on_bulk).chosen, 0);
+  predictions[0] = Of(Protocol::kBulk, 80'000, 200, 0.05f);
+  predictions[1] = Of(Protocol::kStream, 100'000, 200, 0.05f);
+  EXPECT_EQ(ModelPolicy().Decide(on_stream).chosen, 0) << "what was measured counts more";
+}
+
 TEST(ModelPolicy, AfterAChangeWhatWasSampledOftenIsProbedInNoHaste) {
   std::vector<Prediction> predictions = {Of(Protocol::kBulk, 100'000), Of(Protocol::kStream, 110'000, 3, 0.3f)};
   Situation situation = SettledOn(0, predictions);
