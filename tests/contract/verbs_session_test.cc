@@ -137,6 +137,41 @@ TEST_P(VerbsSessionThatEnds, AFailedRequestThatIsNoPathsFaultEndsTheSession) {
   EXPECT_EQ(client().Statistics().reconnections, 0u);
 }
 
+class VerbsSessionThatStreams : public VerbsSession {
+ protected:
+  EngineWorld::Setup WorldSetup() override {
+    EngineWorld::Setup setup = VerbsSession::WorldSetup();
+    setup.context.policy = "fixed";
+    setup.context.fixed.protocol = Protocol::kStream;
+    return setup;
+  }
+  // Of one message.
+  uint64_t Requests() {
+    const uint64_t before = world().fabric()->counters().sends_posted;
+    near_->Fill(0, kLarge, ++seed_);
+    const auto received = ops().Receive(server(), seed_, far_->Part(0, kLarge));
+    const auto sent = ops().Send(client(), seed_, near_->Part(0, kLarge));
+    EXPECT_TRUE(FinishAll());
+    EXPECT_TRUE(ops().status(sent).ok() && ops().status(received).ok());
+    EXPECT_EQ(far_->Mismatch(0, kLarge, seed_), "");
+    return world().fabric()->counters().sends_posted - before;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Every, VerbsSessionThatStreams, testing::ValuesIn(CasesOf({2})), SessionCaseName);
+
+// Each tile goes in 32 of them at most. What ports count is known to a rail a tenth of a second later.
+TEST_P(VerbsSessionThatStreams, WherePacketsAreLostRequestsAreShort) {
+  constexpr uint64_t kShort = 6 * 32;
+  EXPECT_LT(Requests(), kShort);
+  bool are_short = false;
+  for (int i = 0; i < 100 && !are_short; ++i) {
+    world().fabric()->Count({.times_sent_again = 10, .packets_sent = 1000});
+    Drive([] { return false; }, 10'000'000);
+    are_short = Requests() >= kShort;
+  }
+  EXPECT_TRUE(are_short);
+}
+
 // Soft-RoCE, where the link is down, refuses requests as if they were malformed.
 TEST_P(VerbsSession, WhatAPortRefusesThatIsDownIsMended) {
   world().fabric()->SetPortsDown(true);
