@@ -74,7 +74,7 @@ struct Situation {
   uint32_t transfers_since_switch = 0;
   uint32_t transfers_since_probe = 0;
   bool unsettled = false;           // something changed lately: a change was detected, or this is the beginning
-  bool losses_began = false;        // that change was that more has to be sent again than before
+  bool losses_began = false;        // among it: more has to be sent again than before
   bool probe_allowed = false;       // no probe is out
   float log2_probe_budget = -1e9f;  // log2 of the nanoseconds that a probe may cost beyond the current choice
 };

@@ -68,9 +68,10 @@ struct SessionOptions {
   // which).
   int rails = 0;
   // A session opens with its first connection, and makes each of the others when there is work that it would take: a
-  // transfer of 512 KiB or more, puts and gets whose turn it is, hedged messages. Until then, and where it cannot
-  // be made, the others carry its work (on the connecting side RailDescription::notes says why). False: the session
-  // opens with all of them, or not at all. The connecting side's to choose.
+  // transfer of 512 KiB or more, puts and gets whose turn it is (all, where some are nearer to its memory), hedged
+  // messages. Until then, and where it cannot be made, the others carry its work (on the connecting side
+  // RailDescription::notes says why). False: the session opens with all of them, or not at all. The connecting side's
+  // to choose.
   bool rails_on_first_use = true;
   // Operations accepted and not yet completed. More are refused with kResourceExhausted. Of puts and gets each rail
   // takes an equal share, also of rails that are not connected yet.

@@ -164,6 +164,7 @@ void Advisor::PredictFour(const Peer& peer, uint64_t bytes, uint32_t first, Pred
   const uint32_t size_class = SizeClassOf(bytes);
   const uint32_t end = std::min(first + 4, peer.alternative_count);
   CostTerms<Float4> terms{};
+  terms.inverse_factor = Float4{} + 1.0f;  // lanes without an alternative divide as well
   for (uint32_t i = first; i < end; ++i) {
     const Alternative& alternative = peer.alternatives[i];
     const bool eligible = bytes <= alternative.bytes_max && (alternative.rails & peer.quarantined) == 0;

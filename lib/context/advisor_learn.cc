@@ -138,7 +138,7 @@ void Advisor::Learn(const Sample& sample, uint32_t size_class, int64_t now_ns) {
   Cell& cell = CellOf(sample.peer, sample.bytes);
   ++cell.samples;
   if (peer.unsettled > 0) {
-    --peer.unsettled;
+    if (--peer.unsettled == 0) peer.losses_began = false;
   } else if (cell.samples < cell.decide_at && !sample.probe && (peer.decisions_due >> size_class & 1) == 0) {
     return;
   }

@@ -49,7 +49,7 @@ struct Advisor::Peer {
   Key* keys[kAlternativesMax][kSizeClasses] = {};
   uint64_t transfers = 0;  // that are learned
   uint32_t unsettled = kUnsettledTransfers;
-  bool losses_began = false;  // the last change but what probes showed was this
+  bool losses_began = false;  // since it is unsettled
   bool looked_again = false;
   bool probe_out = false;
   uint32_t decisions_due = 0;  // bit c: of size class c, once what is deferred is learned

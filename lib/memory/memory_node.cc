@@ -33,8 +33,8 @@ absl::StatusOr<MemoryNode> NodeOfMemory(absl::Span<const std::byte> range) {
   std::array<int, kPagesAskedMax> nodes;
   if (syscall(SYS_move_pages, 0, count, pages.data(), nullptr, nodes.data(), 0) != 0) {
     const int error = errno;
-    return ErrnoStatus(error,
-                       absl::StrCat("move_pages", error == EPERM ? " (containers have it with CAP_SYS_NICE)" : ""));
+    return ErrnoStatus(
+        error, absl::StrCat("move_pages", error == EPERM ? " (a container's seccomp profile has to allow it)" : ""));
   }
   return CommonNode(absl::MakeConstSpan(nodes.data(), count));
 }

@@ -4,7 +4,6 @@
 #ifndef MCP_LIB_SESSION_NEAR_RAILS_H_
 #define MCP_LIB_SESSION_NEAR_RAILS_H_
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 

@@ -78,7 +78,7 @@ struct RailCounters {
   std::atomic<uint64_t> checksum_failures{0};
   std::atomic<uint64_t> reconnections{0};
   std::atomic<uint64_t> path_retransmits{0};      // by the transport's own reckoning, as of kPathEveryNs ago
-  std::atomic<uint64_t> bytes_between_losses{0};  // as of kPathEveryNs ago
+  std::atomic<uint64_t> bytes_between_losses{0};  // the same
   std::atomic<uint64_t> memory_bytes{0};          // held by the rail, as of its last tick
 
   static void Add(std::atomic<uint64_t>& counter, uint64_t amount) {
@@ -383,7 +383,7 @@ class Rail {
   size_t revoked_next_ = 0;
   RailCounters counters_;
 
-  std::atomic<int64_t> carried_bytes_{0};
+  alignas(64) std::atomic<int64_t> carried_bytes_{0};  // not in the line of what the rail's lane reads for each tile
   PlaceCounter places_;
 };
 

@@ -131,7 +131,7 @@ void Rail::OnAttemptLost(const absl::Status& why) {
   state_ = State::kAway;
   attempt_why_ = why;
   ForgetConnection();
-  LookWhetherNeeded();
+  if (!session_.LostAllWith(index_)) LookWhetherNeeded();
   if (offered_ != nullptr) TakeOffer();
 }
 

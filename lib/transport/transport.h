@@ -90,7 +90,8 @@ struct WorkRequest {
   // Lent and unchanged until the peer has confirmed it (the rail's acknowledgement), or kSent, kDone or kClosed.
   const std::byte* payload = nullptr;
   uint64_t payload_bytes = 0;
-  // kWrite: devices that split it do so at this length, 0: in as few requests as they can.
+  // kWrite: devices that split it do so at this length, or a greater one where there would be too many requests. 0:
+  // into as few as they can.
   uint64_t request_bytes = 0;
   uint64_t key = 0;      // kWrite: the peer's key
   uint64_t offset = 0;   // bytes from the start of what the key or the window names

@@ -15,7 +15,6 @@
 namespace mcp::internal {
 namespace {
 
-// A write leaves as that many pieces at most, where a device's messages are short (soft-RoCE's are).
 constexpr uint64_t kWriteBytesMax = uint64_t{256} << 20;
 // Safety net behind the credit: a peer without receive buffers is asked again after 1.28 ms, so often.
 constexpr uint8_t kRnrTimer = 14;

@@ -56,6 +56,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
  private:
   using State = VerbsConnection::State;
   static constexpr size_t kChainMax = 64;
+  // Of a write, where a device's messages are short (soft-RoCE's are) or short requests are asked for.
   static constexpr uint64_t kWritePiecesMax = 32;
   static constexpr int kCompletionsPerPoll = 32;
 

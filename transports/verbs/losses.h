@@ -16,9 +16,11 @@ struct PortCounters {
 // How far apart losses are of late. A plain value.
 class Losses {
  public:
+  // What goes backwards could not be read.
   void Take(const PortCounters& now) {
-    const bool goes_on = last_.has_value() && now.times_sent_again >= last_->times_sent_again;
-    if (goes_on && now.packets_sent > last_->packets_sent) {
+    if (!last_.has_value()) last_ = now;
+    if (now.times_sent_again < last_->times_sent_again || now.packets_sent < last_->packets_sent) return;
+    if (now.packets_sent > last_->packets_sent) {
       packets_ += now.packets_sent - last_->packets_sent;
       times_ += now.times_sent_again - last_->times_sent_again;
     }

@@ -12,6 +12,7 @@ class Port {
     for (uint64_t i = 0; i < packets / kEvery; ++i) {
       counters_.packets_sent += kEvery;
       sent_ += kEvery;
+      if (between == 0) sent_ = 0;
       for (; between != 0 && sent_ >= between; sent_ -= between) ++counters_.times_sent_again;
       losses->Take(counters_);
     }
@@ -55,6 +56,19 @@ TEST(Losses, EndWhenNoMoreCome) {
   EXPECT_GT(losses.packets_between(), 1000u);
   port.Send(&losses, 10'000'000, 0);
   EXPECT_EQ(losses.packets_between(), 0u);
+}
+
+TEST(Losses, WhatCouldNotBeReadIsNoNews) {
+  Losses losses;
+  Port port;
+  port.Send(&losses, 20'000, 100);
+  const uint64_t before = losses.packets_between();
+  const PortCounters counted = port.counters();
+  losses.Take({.times_sent_again = 0, .packets_sent = counted.packets_sent});
+  losses.Take({.times_sent_again = counted.times_sent_again, .packets_sent = 0});
+  losses.Take(counted);
+  EXPECT_EQ(losses.packets_between(), before);
+  EXPECT_EQ(losses.times_sent_again(), counted.times_sent_again);
 }
 
 TEST(Losses, AreUnknownWhereNobodyCounts) {
