@@ -167,13 +167,16 @@ TEST_P(VerbsNearness, MixedMemoryTakesThemInTurn) {
 
 // Long ones wait for each other: to be near does not pay for that. Short ones do not.
 TEST_P(VerbsNearness, WhereTheNearOneIsBusyTheOtherHelps) {
-  PutAtOnce(*on_node_[1], 64 << 10, kOperations);
+  constexpr uint64_t kSize = 64 << 10;
+  constexpr uint64_t kTotal = kOperations * kSize;
+  PutAtOnce(*on_node_[1], kSize, kOperations);
   const std::vector<uint64_t> moved = Moved(kClient);
-  EXPECT_EQ(moved[0] + moved[1], uint64_t{kOperations} * (64 << 10));
-  EXPECT_GE(moved[1], uint64_t{kOperations} * (64 << 10) * 2 / 5);
-  // Where lanes have threads of their own, one may be done before the next begins.
-  if (GetParam().lanes == 0) {
-    EXPECT_GE(moved[0], uint64_t{kOperations} * (64 << 10) * 2 / 5);
+  EXPECT_EQ(moved[0] + moved[1], kTotal);
+  // Where lanes have threads of their own, either may be done with one before the next begins, however often.
+  const bool in_turn = GetParam().lanes == 0;
+  EXPECT_GE(moved[1], in_turn ? kTotal * 2 / 5 : kSize);
+  if (in_turn) {
+    EXPECT_GE(moved[0], kTotal * 2 / 5);
   }
   if (!devices_alone()) return;
   PutAtOnce(*on_node_[1], 64, 8);
