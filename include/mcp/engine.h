@@ -76,7 +76,9 @@ struct EngineOptions {
   std::string address = {};
   TcpOptions tcp = {};
   VerbsOptions verbs = {};
-  // How messages of 512 KiB and more travel. kInvalidArgument names what is wrong with it.
+  // How messages of 512 KiB and more travel. With a fixed protocol also those of 64 KiB and less, which otherwise go
+  // eagerly or announced as trials tell: whole as far as they can with kEager, else announced from 8 KiB on.
+  // kInvalidArgument names what is wrong with it.
   PolicyOptions context = {};
   // In place of `context`: a policy of the caller's own, which outlives the engine. Null: none.
   const Policy* policy = nullptr;

@@ -124,8 +124,11 @@ struct SessionStatistics {
   uint64_t wire_bytes_sent = 0;         // frames, headers and payload as handed to the transport
   uint64_t retransmitted_tiles = 0;
   uint64_t checksum_failures = 0;
-  uint64_t reconnections = 0;  // connections that were lost and made again
-  uint64_t memory_bytes = 0;   // user-space memory held by this session now
+  uint64_t path_retransmits = 0;  // by TCP, or by RDMA devices, of which each rail counts all that its port counted
+  uint64_t reconnections = 0;     // connections that were lost and made again
+  uint64_t memory_bytes = 0;      // user-space memory held by this session now
+  // Messages above the transport's eager limit that went eagerly all the same, since the path had room for them.
+  uint64_t eager_transfers = 0;
   // Messages of 512 KiB and more, by the protocol that was chosen for them (mcp/context.h).
   uint64_t bulk_transfers = 0;
   uint64_t stream_transfers = 0;
@@ -157,8 +160,8 @@ class MCP_EXPORT Session {
                                   Completion completion, const OperationOptions& options = {});
 
   // Sends one message. Messages whose tags match the same receives are matched in the order of their Sends, when the
-  // Sends come from one thread. Completes when the peer's session holds the message (small) or the receive it was
-  // matched with has all of it (large).
+  // Sends come from one thread. Completes when the peer's session holds the message (small, and up to 64 KiB where
+  // little else is under way) or the receive it was matched with has all of it (large).
   absl::StatusOr<OperationId> Send(uint64_t tag, const Slice& local, Completion completion,
                                    const OperationOptions& options = {});
 

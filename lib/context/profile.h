@@ -20,10 +20,12 @@
 
 namespace mcp::internal {
 
+inline constexpr double kProfilePacketBytes = 4096;
+
 struct PathFigures {
   double bytes_per_ns = 0;
   double latency_ns = 0;  // one way
-  double loss = 0;        // share of packets
+  double loss = 0;        // share of packets of kProfilePacketBytes
 };
 
 struct ProfileAlternative {

@@ -102,6 +102,9 @@ absl::Status EngineImpl::StartLanes() {
     dependencies.clock = clock_;
     dependencies.logger = logger_;
     dependencies.policy = policy_;
+    if (own_policy_ != nullptr && options_.context.policy == "fixed") {
+      dependencies.forced = options_.context.fixed.protocol;
+    }
     dependencies.profile = profile_.has_value() ? &*profile_ : nullptr;
     dependencies.on_incoming = [this](std::unique_ptr<PendingConnection> pending) { OnIncoming(std::move(pending)); };
     lanes_.push_back(std::make_unique<Lane>(std::move(dependencies)));
@@ -221,8 +224,11 @@ void EngineImpl::AddMetrics() {
       &SessionStatistics::wire_bytes_sent);
   add("mcp_retransmitted_tiles_total", "Tiles that were sent again.", &SessionStatistics::retransmitted_tiles);
   add("mcp_checksum_failures_total", "Frames that arrived damaged.", &SessionStatistics::checksum_failures);
+  add("mcp_path_retransmits_total", "What transports or devices sent again.", &SessionStatistics::path_retransmits);
   add("mcp_reconnections_total", "Connections that were lost and made again.", &SessionStatistics::reconnections);
   add("mcp_session_memory_bytes", "User-space memory held by live sessions.", &SessionStatistics::memory_bytes);
+  add("mcp_eager_transfers_total", "Messages that went whole, and would have been announced on a busy path.",
+      &SessionStatistics::eager_transfers);
   add("mcp_bulk_transfers_total", "Messages that were sent by bulk.", &SessionStatistics::bulk_transfers);
   add("mcp_stream_transfers_total", "Messages that were streamed.", &SessionStatistics::stream_transfers);
   add("mcp_protocol_switches_total", "Times that another protocol was chosen.", &SessionStatistics::protocol_switches);

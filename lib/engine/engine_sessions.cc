@@ -46,8 +46,10 @@ void AddStatistics(const SessionStatistics& part, SessionStatistics* total) {
   total->wire_bytes_sent += part.wire_bytes_sent;
   total->retransmitted_tiles += part.retransmitted_tiles;
   total->checksum_failures += part.checksum_failures;
+  total->path_retransmits += part.path_retransmits;
   total->reconnections += part.reconnections;
   total->memory_bytes += part.memory_bytes;
+  total->eager_transfers += part.eager_transfers;
   total->bulk_transfers += part.bulk_transfers;
   total->stream_transfers += part.stream_transfers;
   total->protocol_switches += part.protocol_switches;

@@ -24,7 +24,7 @@ Lane::Lane(Dependencies dependencies)
       clock_(dependencies.clock),
       logger_(dependencies.logger),
       on_incoming_(std::move(dependencies.on_incoming)),
-      context_(dependencies.policy, dependencies.profile, dependencies.logger) {
+      context_(dependencies.policy, dependencies.forced, dependencies.profile, dependencies.logger) {
   now_ns_ = clock_->NowNs();
   next_tick_ns_ = now_ns_;
 }

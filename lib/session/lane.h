@@ -81,6 +81,7 @@ class Lane {
     Clock* clock = nullptr;
     Logger* logger = nullptr;
     const Policy* policy = nullptr;
+    std::optional<Protocol> forced;    // the protocol that the user forces
     const Profile* profile = nullptr;  // null: none
     // Gets the peers that ask to be accepted.
     absl::AnyInvocable<void(std::unique_ptr<PendingConnection>)> on_incoming;

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,11 +21,12 @@ namespace mcp::internal {
 
 class LaneContext {
  public:
-  // All outlive this; `profile` may be null.
-  LaneContext(const Policy* policy, const Profile* profile, Logger* logger)
-      : policy_(policy), profile_(profile), logger_(logger) {}
+  // All outlive this; `profile` may be null. `forced`: the protocol that the user forces.
+  LaneContext(const Policy* policy, std::optional<Protocol> forced, const Profile* profile, Logger* logger)
+      : policy_(policy), forced_(forced), profile_(profile), logger_(logger) {}
 
   Advisor& advisor();
+  std::optional<Protocol> forced() const { return forced_; }
   const Profile* profile() const { return profile_; }
   Logger& logger() { return *logger_; }
   void SetTraining(const TrainingContext& training);
@@ -35,6 +37,7 @@ class LaneContext {
   static constexpr size_t kDecisionsKept = 64;
 
   const Policy* const policy_;
+  const std::optional<Protocol> forced_;
   const Profile* const profile_;
   Logger* const logger_;
   TrainingContext training_;

@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "lib/session/eager_limit.h"
 #include "lib/session/grant_table.h"
 #include "lib/session/hedge.h"
 #include "lib/session/lane.h"
@@ -266,6 +267,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void StartSend(uint64_t tag, const Work& work, bool hedge, Completion&& completion);
   void StartReceive(uint64_t tag, uint64_t tag_mask, const Work& work, std::unique_ptr<ChunkDelivery> chunks,
                     Completion&& completion);
+  // Each operation passes here once, before its completion runs.
+  void CountEnded(Lane& lane, OperationId id, uint64_t bytes);
   bool HoldUnexpected(uint64_t cost);
   bool CreditAllows(const Operation& operation) const;
   void SpendCredit(Operation* operation);
@@ -386,6 +389,7 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   OperationList waiting_for_credit_;
   GrantTable granting_;
   PathChoice choice_;
+  EagerLimit eager_limit_;
   std::vector<Stream*> streams_;
   Dealer dealer_;
   uint64_t credit_spent_ = 0;     // cost of the messages sent

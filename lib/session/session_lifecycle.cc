@@ -29,7 +29,11 @@ SessionImpl::SessionImpl(SessionHost& host, const SessionOptions& options, uint3
       outstanding_max_per_rail_(std::max<uint32_t>(1, options.outstanding_max / rails)),
       eager_bytes_max_(std::min<uint64_t>(home_lane_.transport().info().eager_bytes_max,
                                           home_lane_.transport().info().message_bytes_max - kFrameHeaderBytesMax)),
-      choice_(&home_lane_.context()) {
+      choice_(&home_lane_.context()),
+      eager_limit_(eager_bytes_max_,
+                   std::min<uint64_t>(home_lane_.transport().info().eager_bytes_most,
+                                      home_lane_.transport().info().message_bytes_max - kFrameHeaderBytesMax),
+                   home_lane_.context().forced()) {
   rails_.reserve(rails);
   for (uint16_t i = 0; i < rails; ++i) {
     rails_.push_back(std::make_unique<Rail>(*this, i, host.lane((home_lane + i) % lane_count_)));
@@ -352,11 +356,13 @@ SessionStatistics SessionImpl::Statistics() const {
     statistics.wire_bytes_sent += counters.wire_bytes_sent.load(std::memory_order_relaxed);
     statistics.retransmitted_tiles += counters.retransmitted_tiles.load(std::memory_order_relaxed);
     statistics.checksum_failures += counters.checksum_failures.load(std::memory_order_relaxed);
+    statistics.path_retransmits += counters.path_retransmits.load(std::memory_order_relaxed);
     statistics.reconnections += counters.reconnections.load(std::memory_order_relaxed);
     statistics.memory_bytes += counters.memory_bytes.load(std::memory_order_relaxed);
   }
   statistics.hedged_messages = hedged_messages_.load(std::memory_order_relaxed);
   statistics.hedges_won = hedges_won_.load(std::memory_order_relaxed);
+  statistics.eager_transfers = eager_limit_.admitted();
   const ProtocolTally tally = choice_.tally();
   statistics.bulk_transfers = tally.bulk;
   statistics.stream_transfers = tally.stream;

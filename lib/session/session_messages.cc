@@ -27,9 +27,11 @@ uint64_t MessageCost(FrameType type, uint64_t length) {
 }
 
 void SessionImpl::StartSend(uint64_t tag, const Work& work, bool hedge, Completion&& completion) {
-  const bool small = work.local.length <= eager_bytes_max_;
-  const FrameType carried = hedge && Hedges(work.local.length) ? FrameType::kHedged : FrameType::kEager;
-  Operation* operation = NewOperation(home(), small ? carried : FrameType::kRequest, work, std::move(completion));
+  const uint64_t length = work.local.length;
+  const bool whole =
+      eager_limit_.Decides(length) ? eager_limit_.Begin(length, home_lane_.now_ns()) : eager_limit_.IsShort(length);
+  const FrameType carried = hedge && Hedges(length) ? FrameType::kHedged : FrameType::kEager;
+  Operation* operation = NewOperation(home(), whole ? carried : FrameType::kRequest, work, std::move(completion));
   operation->words[0] = tag;
   if (operation->deadline_ns != 0) {
     home_deadlines_ = true;

@@ -280,6 +280,10 @@ void SessionImpl::GiveUp(OperationId id, uint64_t key) {
   });
 }
 
+void SessionImpl::CountEnded(Lane& lane, OperationId id, uint64_t bytes) {
+  if (eager_limit_.Decides(bytes) && CountedByHome(id)) eager_limit_.End(bytes, lane.now_ns());
+}
+
 void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::Status& status) {
   Lane& lane = rail.lane();
   const uint64_t bytes = operation->payload_bytes;
@@ -298,6 +302,7 @@ void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::
     rail.AddCarried(-static_cast<int64_t>(bytes));
     if (!status.ok()) GiveUp(operation->id, operation->words[0]);
   }
+  CountEnded(lane, operation->id, bytes);
   if (operation->region != nullptr) operation->region->Unreference(lane.shard());
   if (operation->source_slot != Operation::kNoSlot) {
     lane.regions().Unpin(operation->source_slot);
@@ -313,7 +318,9 @@ void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::
 }
 
 void SessionImpl::FinishSmall(Rail& rail, Operation* operation) {
-  FinishHere(rail, operation->type == FrameType::kPut ? rail.places() : home_places_, operation);
+  if (operation->type == FrameType::kPut) return FinishHere(rail, rail.places(), operation);
+  CountEnded(rail.lane(), operation->id, operation->payload_bytes);
+  FinishHere(rail, home_places_, operation);
 }
 
 // FinishOperation for what is done, of which there is much: its place is this lane's, and the completion runs where it

@@ -48,8 +48,10 @@ struct TransportInfo {
   uint32_t capabilities = 0;
   uint32_t message_bytes_max = 0;  // header and payload of one message
   uint64_t write_bytes_max = 0;    // payload of one write
-  // From this size on, payload is better sent as a write than inside a message.
+  // Up to here, payload is better sent inside a message than as a write, whatever else is under way...
   uint32_t eager_bytes_max = 0;
+  // ...and up to here it may be, if that saves a round trip.
+  uint32_t eager_bytes_most = 0;
   // A loss is found by what comes behind it, or else only by a long time-out: where this is not 0, and nothing has been
   // acknowledged for so long, the user of a connection should post something small.
   int64_t tail_probe_ns = 0;

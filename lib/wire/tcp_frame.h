@@ -81,8 +81,8 @@ inline constexpr uint8_t kTcpFlagMayOvertake = 1;
 
 inline constexpr uint32_t kTcpFramePrefixBytes = 8;
 inline constexpr uint32_t kTcpWriteFieldsBytes = 24;
-// Of a message, and of the message that travels with a write.
-inline constexpr uint32_t kTcpMessageBytesMax = 64 * 1024;
+// Of a message, and of the message that travels with a write: 64 KiB of payload, and a header.
+inline constexpr uint32_t kTcpMessageBytesMax = 64 * 1024 + 256;
 inline constexpr uint32_t kTcpFrameBodyBytesMax = kTcpMessageBytesMax + kTcpWriteFieldsBytes;
 inline constexpr uint64_t kTcpWriteBytesMax = uint64_t{1} << 40;
 

@@ -143,6 +143,27 @@ TEST(EngineContext, AProfileDecidesTheFirstMessage) {
   }
 }
 
+// Messages that could go whole, sent together.
+TEST(EngineContext, AFixedProtocolIsThatOfMiddlingMessages) {
+  constexpr int kMessages = 20;
+  constexpr uint64_t kMiddling = 40'000;
+  for (const Protocol protocol : {Protocol::kEager, Protocol::kBulk, Protocol::kStream}) {
+    SCOPED_TRACE(ProtocolName(protocol));
+    PolicyOptions fixed;
+    fixed.policy = "fixed";
+    fixed.fixed.protocol = protocol;
+    Pair pair(fixed);
+    for (int i = 0; i < kMessages; ++i) {
+      pair.operations.Receive(pair.ends.server, 1, pair.target.Part(0, kMiddling));
+      pair.operations.Send(pair.ends.client, 1, pair.source.Part(0, kMiddling));
+    }
+    ASSERT_TRUE(pair.world.Drive([&] { return pair.operations.open() == 0; }));
+    EXPECT_EQ(pair.ends.client.Statistics().eager_transfers, protocol == Protocol::kEager ? kMessages : 0u);
+    pair.SendOne();
+    EXPECT_EQ(pair.ends.client.Statistics().stream_transfers, protocol == Protocol::kStream ? 1u : 0u);
+  }
+}
+
 TEST(EngineContext, TheModelTriesBothAndTellsWhy) {
   Pair pair(PolicyOptions{});
   for (int i = 0; i < 300; ++i) pair.SendOne();

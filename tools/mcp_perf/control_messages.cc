@@ -164,7 +164,7 @@ absl::StatusOr<TestSpec> DecodeSpec(const Json& message) {
   }
   MCP_PERF_ASSIGN_OR_RETURN(spec.protocol, TextField(message, "protocol"));
   if (!IsProtocol(spec.protocol)) {
-    return WrongField(message, "protocol", absl::StrCat(spec.protocol, " is not one of auto, bulk, stream"));
+    return WrongField(message, "protocol", absl::StrCat(spec.protocol, " is not one of auto, eager, bulk, stream"));
   }
   if (spec.test.latency != (spec.lanes == 0)) {
     return WrongField(message, "lanes", absl::StrCat(spec.lanes, " does not go with ", spec.test.name));

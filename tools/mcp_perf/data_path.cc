@@ -39,11 +39,13 @@ absl::Status CheckMemory(const TestSpec& spec, uint64_t bytes) {
                                                    FormatSize(available), " of free memory (choose a smaller --size)"));
 }
 
-PolicyOptions PolicyOf(const std::string& protocol) {
+PolicyOptions PolicyOf(const std::string& name) {
   PolicyOptions options;
-  if (protocol == "auto") return options;
-  options.policy = "fixed";
-  options.fixed.protocol = protocol == "stream" ? Protocol::kStream : Protocol::kBulk;
+  for (const Protocol protocol : {Protocol::kEager, Protocol::kBulk, Protocol::kStream}) {
+    if (name != ProtocolName(protocol)) continue;
+    options.policy = "fixed";
+    options.fixed.protocol = protocol;
+  }
   return options;
 }
 

@@ -23,10 +23,12 @@ struct TestSpec {
   bool checksum = true;
   bool verify = true;
   std::string transport = "auto";  // or "verbs", "tcp"
-  std::string protocol = "auto";   // of large messages; or "bulk", "stream"
+  std::string protocol = "auto";   // of messages; or "eager", "bulk", "stream"
 };
 
-inline bool IsProtocol(absl::string_view name) { return name == "auto" || name == "bulk" || name == "stream"; }
+inline bool IsProtocol(absl::string_view name) {
+  return name == "auto" || name == "eager" || name == "bulk" || name == "stream";
+}
 
 // Who a side is, for the report.
 struct HostInfo {

@@ -39,7 +39,8 @@ void Declare(CLI::App& app, RawOptions& raw) {
   app.add_option("--rails", raw.rails, "connections to stripe over, 1 to 8 [chosen]");
   app.add_option("--memory", raw.memory, "host|cuda[:N]: where this side's buffers live")->capture_default_str();
   app.add_option("--remote-memory", raw.remote_memory, "host|cuda[:N]: where the peer's live")->capture_default_str();
-  app.add_option("--protocol", raw.protocol, "auto|bulk|stream: how large messages of the send tests travel")
+  app.add_option("--protocol", raw.protocol,
+                 "auto|eager|bulk|stream: how messages of the send tests travel, where they can")
       ->capture_default_str();
   app.add_option("--copies", raw.copies, "replicas")->capture_default_str();
   app.add_option("--codec", raw.codec, "none|auto|NAME")->capture_default_str();

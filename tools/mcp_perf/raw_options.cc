@@ -50,7 +50,7 @@ absl::Status CheckAvailable(const RawOptions& raw) {
     return NotInThisBuild(option, value, "CUDA memory", "use host");
   }
   if (!IsProtocol(raw.protocol)) {
-    return WrongOption("--protocol", absl::StrCat("\"", raw.protocol, "\" is not one of auto, bulk, stream"));
+    return WrongOption("--protocol", absl::StrCat("\"", raw.protocol, "\" is not one of auto, eager, bulk, stream"));
   }
   uint64_t copies = 0;
   MCP_PERF_RETURN_IF_ERROR(ParseCount("--copies", raw.copies, 1, 64, copies));

@@ -23,6 +23,7 @@ LoopbackTransport::LoopbackTransport(std::shared_ptr<LoopbackNetwork> network, s
   info_.message_bytes_max = options_.message_bytes_max;
   info_.write_bytes_max = options_.write_bytes_max;
   info_.eager_bytes_max = options_.eager_bytes_max;
+  info_.eager_bytes_most = options_.message_bytes_max - kHeaderBytesMax;
   info_.tail_probe_ns = options_.tail_probe_ns;
 }
 

@@ -29,7 +29,7 @@ namespace mcp::internal {
 class LoopbackMailbox;
 
 struct LoopbackOptions {
-  uint32_t message_bytes_max = 64 << 10;
+  uint32_t message_bytes_max = (64 << 10) + kHeaderBytesMax;
   uint64_t write_bytes_max = uint64_t{1} << 30;
   uint32_t eager_bytes_max = 8 << 10;
   int64_t tail_probe_ns = 0;  // what TransportInfo asks for

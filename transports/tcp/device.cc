@@ -47,6 +47,7 @@ TcpTransport::TcpTransport(std::shared_ptr<TcpNetworkImpl> network, RegionTable*
   info_.message_bytes_max = kTcpMessageBytesMax;
   info_.write_bytes_max = kTcpWriteBytesMax;
   info_.eager_bytes_max = kEagerBytesMax;
+  info_.eager_bytes_most = kTcpMessageBytesMax - kHeaderBytesMax;
   delivered_buffers_.reserve(kReceiveBuffers + kPolledBuffers);
 }
 

@@ -59,6 +59,7 @@ VerbsTransport::VerbsTransport(std::shared_ptr<VerbsNetworkImpl> network, Clock*
   info_.capabilities = kCapabilityRemotePlacement | kCapabilityZeroCopySend | kCapabilityOneSided;
   info_.message_bytes_max = kVerbsMessageBytesMax;
   info_.eager_bytes_max = kVerbsEagerBytesMax;
+  info_.eager_bytes_most = kVerbsEagerBytesMax;
   info_.write_bytes_max = std::min(kWriteBytesMax, message_max * kWritePiecesMax);
   info_.tail_probe_ns = kTailProbeNs;
   network_->AddLane(this);
