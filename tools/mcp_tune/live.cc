@@ -98,6 +98,22 @@ absl::Status Measure(std::vector<Sender>& senders, const LiveOptions& options) {
   return absl::OkStatus();
 }
 
+// The share of packets that the path lost meanwhile. RDMA devices count for all connections of a port, so that there
+// each sender, and each of its rails, has counted them all; TCP counts for each connection.
+double LossOf(const std::vector<Sender>& senders) {
+  double retransmits = 0;
+  double bytes = 0;
+  for (const Sender& sender : senders) {
+    const SessionStatistics statistics = sender.session.Statistics();
+    const SessionDescription description = sender.session.Describe();
+    const bool counts_all = description.rails.front().transport == "verbs";
+    const double counters = counts_all ? static_cast<double>(description.rails.size() * senders.size()) : 1;
+    retransmits += static_cast<double>(statistics.path_retransmits) / counters;
+    bytes += static_cast<double>(statistics.payload_bytes_sent);
+  }
+  return std::min(retransmits * kProfilePacketBytes / std::max(bytes, 1.0), 1.0);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LiveServer>> LiveServer::Start(const LiveOptions& options) {
@@ -141,6 +157,7 @@ absl::StatusOr<Profile> MeasureLive(const LiveOptions& options) {
   // What the path gives to the faster protocol. Announcement, grant, payload and acknowledgement: four times one way.
   point.path.bytes_per_ns = std::clamp(1 / std::max(ns_per_byte, 1e-4), 1e-6, 1e4);
   point.path.latency_ns = std::max(base_ns / 4, 1.0);
+  point.path.loss = LossOf(senders);
   profile.points.push_back(std::move(point));
   return profile;
 }
