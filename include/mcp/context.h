@@ -24,7 +24,7 @@
 namespace mcp {
 
 enum class Protocol : uint8_t {
-  kEager,    // the payload travels with its announcement; small messages only
+  kEager,    // the payload travels with its announcement: messages of up to 64 KiB, over verbs 4 KiB
   kBulk,     // one-sided writes of everything, one commit
   kStream,   // chunks with a notification each: the receiver verifies and decodes while the rest is in flight
   kReplica,  // the same bytes over several rails: the first complete copy wins

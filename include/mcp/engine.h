@@ -76,8 +76,8 @@ struct EngineOptions {
   std::string address = {};
   TcpOptions tcp = {};
   VerbsOptions verbs = {};
-  // How messages of 512 KiB and more travel. With a fixed protocol also those of 64 KiB and less, which otherwise go
-  // eagerly or announced as trials tell: whole as far as they can with kEager, else announced from 8 KiB on.
+  // How messages of 512 KiB and more travel. With a fixed protocol also those of 8 to 64 KiB (not over verbs), which go
+  // whole or announced as trials tell otherwise: whole with kEager as long as the peer has room, else announced.
   // kInvalidArgument names what is wrong with it.
   PolicyOptions context = {};
   // In place of `context`: a policy of the caller's own, which outlives the engine. Null: none.

@@ -127,7 +127,7 @@ struct SessionStatistics {
   uint64_t path_retransmits = 0;  // by TCP, or by RDMA devices, of which each rail counts all that its port counted
   uint64_t reconnections = 0;     // connections that were lost and made again
   uint64_t memory_bytes = 0;      // user-space memory held by this session now
-  // Messages above the transport's eager limit that went eagerly all the same, since the path had room for them.
+  // Messages above the transport's eager limit that went whole all the same: alone, by trial, or forced.
   uint64_t eager_transfers = 0;
   // Messages of 512 KiB and more, by the protocol that was chosen for them (mcp/context.h).
   uint64_t bulk_transfers = 0;
@@ -160,8 +160,10 @@ class MCP_EXPORT Session {
                                   Completion completion, const OperationOptions& options = {});
 
   // Sends one message. Messages whose tags match the same receives are matched in the order of their Sends, when the
-  // Sends come from one thread. Completes when the peer's session holds the message (small, and up to 64 KiB where
-  // little else is under way) or the receive it was matched with has all of it (large).
+  // Sends come from one thread. Completes when the peer's session holds the message or, where it was announced first,
+  // when the receive it was matched with has all of it. Up to 8 KiB (4 KiB over verbs) messages are not announced, and
+  // above 64 KiB they are (4 KiB over verbs); in between it depends on what else is under way
+  // (EngineOptions::context). One that is too long for its receive fails there, and here only if it was announced.
   absl::StatusOr<OperationId> Send(uint64_t tag, const Slice& local, Completion completion,
                                    const OperationOptions& options = {});
 

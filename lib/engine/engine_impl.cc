@@ -227,7 +227,7 @@ void EngineImpl::AddMetrics() {
   add("mcp_path_retransmits_total", "What transports or devices sent again.", &SessionStatistics::path_retransmits);
   add("mcp_reconnections_total", "Connections that were lost and made again.", &SessionStatistics::reconnections);
   add("mcp_session_memory_bytes", "User-space memory held by live sessions.", &SessionStatistics::memory_bytes);
-  add("mcp_eager_transfers_total", "Messages that went whole, and would have been announced on a busy path.",
+  add("mcp_eager_transfers_total", "Messages above the eager limit that went whole.",
       &SessionStatistics::eager_transfers);
   add("mcp_bulk_transfers_total", "Messages that were sent by bulk.", &SessionStatistics::bulk_transfers);
   add("mcp_stream_transfers_total", "Messages that were streamed.", &SessionStatistics::stream_transfers);

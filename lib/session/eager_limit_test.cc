@@ -12,6 +12,8 @@
 namespace mcp::internal {
 namespace {
 
+using Room = EagerLimit::Room;
+
 constexpr uint64_t kAlways = 8 << 10;
 constexpr uint64_t kMost = 64 << 10;
 constexpr uint64_t kMiddling = 16 << 10;
@@ -21,7 +23,7 @@ constexpr uint64_t kSeed = 7;
 // A sender that keeps so many messages under way, and a path that works on one after another.
 class Flood {
  public:
-  // What a message takes the path, by its size and the way it goes.
+  // What a message takes the path, by its size and the way it goes. Its receive is there.
   using Cost = std::function<double(uint64_t bytes, bool whole)>;
 
   Flood(EagerLimit* limit, Cost cost) : limit_(limit), cost_(std::move(cost)) {}
@@ -30,18 +32,21 @@ class Flood {
     for (uint64_t i = 0; i < messages; ++i) {
       while (queue_.size() >= outstanding) EndOne();
       const uint64_t bytes = sizes[i % sizes.size()];
-      const bool whole = limit_->Begin(bytes, now_ns_);
+      const bool whole = limit_->Begin(bytes, ++begun_ % late_every_ == 0 ? Room::kLate : Room::kEnough, now_ns_);
+      if (!whole) limit_->Granted(bytes);
       whole_ += whole;
       const double noise = 1 + 0.1 * (random_.Unit() - 0.5) + (random_.Below(1000) == 0 ? 100 : 0);
       const double begins_ns = std::max(static_cast<double>(now_ns_), free_ns_);
       free_ns_ = begins_ns + cost_(bytes, whole) * noise;
-      queue_.push_back({bytes, static_cast<int64_t>(free_ns_)});
+      queue_.push_back({bytes, whole, static_cast<int64_t>(free_ns_)});
     }
   }
   void Drain() {
     while (!queue_.empty()) EndOne();
   }
   void Pause(int64_t ns) { now_ns_ += ns; }
+  // The receiver has no room for one message of so many.
+  void BeLateEvery(uint64_t messages) { late_every_ = messages; }
   void SetCost(Cost cost) { cost_ = std::move(cost); }
   // Share of the messages since the last call that went whole.
   double TakeWholeShare(uint64_t messages) {
@@ -52,12 +57,14 @@ class Flood {
  private:
   void EndOne() {
     now_ns_ = std::max(now_ns_, queue_.front().end_ns);
-    limit_->End(queue_.front().bytes, queue_.front().end_ns);
+    const Message& front = queue_.front();
+    front.whole ? limit_->EndWhole(front.bytes, front.end_ns) : limit_->End(front.bytes, front.end_ns);
     queue_.pop_front();
   }
 
   struct Message {
     uint64_t bytes;
+    bool whole;
     int64_t end_ns;
   };
   EagerLimit* limit_;
@@ -67,6 +74,8 @@ class Flood {
   int64_t now_ns_ = 1000;
   double free_ns_ = 0;
   uint64_t whole_ = 0;
+  uint64_t begun_ = 0;
+  uint64_t late_every_ = ~uint64_t{0};
 };
 
 // Whole ones take `ratio` times as long, and a byte a third of a nanosecond.
@@ -87,18 +96,65 @@ TEST(EagerLimit, DecidesWhatIsNeitherShortNorTooLong) {
 
 TEST(EagerLimit, AMessageAloneGoesWhole) {
   EagerLimit limit(kAlways, kMost, std::nullopt);
-  EXPECT_TRUE(limit.Begin(kMost, 0));
-  EXPECT_FALSE(limit.Begin(kMost, 0)) << "beside another";
-  limit.End(kMost, 10);
+  EXPECT_TRUE(limit.Begin(kMost, Room::kEnough, 0));
+  EXPECT_FALSE(limit.Begin(kMost, Room::kEnough, 0)) << "beside another";
+  limit.Granted(kMost);
+  limit.EndWhole(kMost, 10);
   limit.End(kMost, 20);
-  EXPECT_TRUE(limit.Begin(30'000, 30));
-  EXPECT_TRUE(limit.Begin(30'000, 30)) << "together no more than one may have";
+  EXPECT_TRUE(limit.Begin(30'000, Room::kEnough, 30));
+  EXPECT_TRUE(limit.Begin(30'000, Room::kEnough, 30)) << "together no more than one may have";
+  EXPECT_EQ(limit.whole_bytes(), 60'000u);
   EXPECT_EQ(limit.admitted(), 3u);
+}
+
+// It would be held there, and so is everything else that is sent.
+TEST(EagerLimit, WhereTheReceiverIsLateNothingGoesWhole) {
+  for (const std::optional<Protocol> forced : {std::optional<Protocol>(), std::optional(Protocol::kEager)}) {
+    EagerLimit limit(kAlways, kMost, forced);
+    EXPECT_FALSE(limit.Begin(kMiddling, Room::kLate, 0));
+    EXPECT_FALSE(limit.Begin(kMiddling, Room::kFull, 0));
+    EXPECT_TRUE(limit.Begin(kMiddling, Room::kEnough, 0));
+  }
+}
+
+// What a stretch of whole messages leaves to be held is no measure of how fast they are.
+TEST(EagerLimit, StretchesInWhichTheReceiverWasLateDecideNothing) {
+  EagerLimit limit(kAlways, kMost, std::nullopt);
+  Flood flood(&limit, WholeTakes(0.3));
+  flood.BeLateEvery(60);  // a stretch has 64
+  flood.Run(100'000, {kLong});
+  EXPECT_LT(flood.TakeWholeShare(100'000), 0.01);
+  flood.BeLateEvery(~uint64_t{0});
+  flood.Run(2'000, {kLong});
+  flood.TakeWholeShare(1);
+  flood.Run(10'000, {kLong});
+  EXPECT_GT(flood.TakeWholeShare(10'000), 0.9);
+}
+
+// One that waits for a receive, perhaps for ever, is not under way.
+TEST(EagerLimit, WhatIsStuckLeavesOthersAlone) {
+  EagerLimit limit(kAlways, kMost, std::nullopt);
+  EXPECT_TRUE(limit.Begin(kLong, Room::kEnough, 0));
+  EXPECT_FALSE(limit.Begin(kLong, Room::kEnough, 0));  // stuck
+  limit.EndWhole(kLong, 10);
+  constexpr int64_t kEvery = 100'000;
+  int64_t now_ns = 10;
+  int whole = 0;
+  for (int i = 0; i < 1000; ++i, now_ns += kEvery) {
+    if (limit.Begin(40'000, Room::kEnough, now_ns)) {
+      ++whole;
+      limit.EndWhole(40'000, now_ns + kEvery / 2);
+    } else {
+      limit.Granted(40'000);
+      limit.End(40'000, now_ns + kEvery / 2);
+    }
+  }
+  EXPECT_GT(whole, 950);
 }
 
 TEST(EagerLimit, WhatIsForcedIsNotTried) {
   EagerLimit eager(kAlways, kMost, Protocol::kEager);
-  for (int i = 0; i < 1000; ++i) EXPECT_TRUE(eager.Begin(kLong, i));
+  for (int i = 0; i < 1000; ++i) EXPECT_TRUE(eager.Begin(kLong, Room::kEnough, i));
   for (const Protocol protocol : {Protocol::kBulk, Protocol::kStream}) {
     const EagerLimit announced(kAlways, kMost, protocol);
     EXPECT_TRUE(announced.IsShort(kAlways));

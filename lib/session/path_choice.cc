@@ -33,7 +33,7 @@ void PathChoice::Enter(uint16_t rails, const PathStatistics& path) {
   PathFigures figures{.bytes_per_ns = static_cast<double>(path.delivery_rate_bytes_per_s) * 1e-9,
                       .latency_ns = static_cast<double>(path.rtt_ns) / 2};
   if (path.bytes_between_losses > 0) {
-    figures.loss = kProfilePacketBytes / static_cast<double>(path.bytes_between_losses);
+    figures.loss = std::min(1.0, kProfilePacketBytes / static_cast<double>(path.bytes_between_losses));
   }
   SeedFromPoint(NearestPoint(*context_->profile(), figures), alternatives, &advisor, peer_);
 }

@@ -155,7 +155,8 @@ bool Rail::PostBatch(uint64_t* budget) {
     if (operation == nullptr) operation = pending_.PopFront();
     if (operation->way == Way::kFramed) {
       BuildRequest(operation, next_sequence_ + framed++, count);
-      if (operation->type == FrameType::kTile) bytes += operation->payload_bytes;
+      if (operation->type == FrameType::kTile || operation->type == FrameType::kEager)
+        bytes += operation->payload_bytes;
     } else {
       BuildOneSided(*operation, next_one_sided_ + static_cast<uint32_t>(count) - framed, &lane_.batch()[count]);
     }

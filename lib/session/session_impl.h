@@ -267,8 +267,13 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void StartSend(uint64_t tag, const Work& work, bool hedge, Completion&& completion);
   void StartReceive(uint64_t tag, uint64_t tag_mask, const Work& work, std::unique_ptr<ChunkDelivery> chunks,
                     Completion&& completion);
-  // Each operation passes here once, before its completion runs.
-  void CountEnded(Lane& lane, OperationId id, uint64_t bytes);
+  EagerLimit::Room RoomForLongOne(uint64_t length) const;
+  // Each message passes here once, before its completion runs.
+  void CountEnded(Lane& lane, FrameType type, OperationId id, uint64_t bytes);
+  // And each that was announced, when it waits for its receive no longer.
+  void CountGranted(const Operation& operation) {
+    if (eager_limit_.Decides(operation.payload_bytes)) eager_limit_.Granted(operation.payload_bytes);
+  }
   bool HoldUnexpected(uint64_t cost);
   bool CreditAllows(const Operation& operation) const;
   void SpendCredit(Operation* operation);

@@ -28,8 +28,9 @@ uint64_t MessageCost(FrameType type, uint64_t length) {
 
 void SessionImpl::StartSend(uint64_t tag, const Work& work, bool hedge, Completion&& completion) {
   const uint64_t length = work.local.length;
-  const bool whole =
-      eager_limit_.Decides(length) ? eager_limit_.Begin(length, home_lane_.now_ns()) : eager_limit_.IsShort(length);
+  const bool whole = eager_limit_.Decides(length)
+                         ? eager_limit_.Begin(length, RoomForLongOne(length), home_lane_.now_ns())
+                         : eager_limit_.IsShort(length);
   const FrameType carried = hedge && Hedges(length) ? FrameType::kHedged : FrameType::kEager;
   Operation* operation = NewOperation(home(), whole ? carried : FrameType::kRequest, work, std::move(completion));
   operation->words[0] = tag;
@@ -40,6 +41,16 @@ void SessionImpl::StartSend(uint64_t tag, const Work& work, bool hedge, Completi
   // Behind those that wait: messages of one tag are matched in the order of their sends.
   if (!waiting_for_credit_.empty() || !CreditAllows(*operation)) return waiting_for_credit_.PushBack(operation);
   SpendCredit(operation);
+}
+
+// Long messages that go whole leave credit to others: to announced ones above all, which cost next to nothing. Where
+// much is held beside what is on its way, the receiver is late.
+EagerLimit::Room SessionImpl::RoomForLongOne(uint64_t length) const {
+  const uint64_t spent = credit_spent_ - credit_returned_ + MessageCost(FrameType::kEager, length);
+  const uint64_t held = spent - std::min(spent, eager_limit_.whole_bytes());
+  if (held > peer_credit_bytes_ / 2) return EagerLimit::Room::kLate;
+  if (!waiting_for_credit_.empty() || spent > peer_credit_bytes_ / 8 * 7) return EagerLimit::Room::kFull;
+  return EagerLimit::Room::kEnough;
 }
 
 bool SessionImpl::CreditAllows(const Operation& operation) const {
@@ -283,6 +294,7 @@ void SessionImpl::OnGrant(const Frame& frame) {
     const absl::Status refused = TooLong(operation->payload_bytes, frame.grant.limit);
     return FinishOperation(home(), operation, refused);
   }
+  CountGranted(*operation);
   operation->type = FrameType::kTile;
   operation->words[0] = frame.grant.key;
   operation->words[1] = 0;

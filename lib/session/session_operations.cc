@@ -280,8 +280,11 @@ void SessionImpl::GiveUp(OperationId id, uint64_t key) {
   });
 }
 
-void SessionImpl::CountEnded(Lane& lane, OperationId id, uint64_t bytes) {
-  if (eager_limit_.Decides(bytes) && CountedByHome(id)) eager_limit_.End(bytes, lane.now_ns());
+void SessionImpl::CountEnded(Lane& lane, FrameType type, OperationId id, uint64_t bytes) {
+  if (!CountedByHome(id) || !eager_limit_.Decides(bytes)) return;
+  if (type == FrameType::kEager) return eager_limit_.EndWhole(bytes, lane.now_ns());
+  if (type == FrameType::kRequest) eager_limit_.Granted(bytes);
+  eager_limit_.End(bytes, lane.now_ns());
 }
 
 void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::Status& status) {
@@ -302,7 +305,7 @@ void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::
     rail.AddCarried(-static_cast<int64_t>(bytes));
     if (!status.ok()) GiveUp(operation->id, operation->words[0]);
   }
-  CountEnded(lane, operation->id, bytes);
+  CountEnded(lane, operation->type, operation->id, bytes);
   if (operation->region != nullptr) operation->region->Unreference(lane.shard());
   if (operation->source_slot != Operation::kNoSlot) {
     lane.regions().Unpin(operation->source_slot);
@@ -319,7 +322,7 @@ void SessionImpl::FinishOperation(Rail& rail, Operation* operation, const absl::
 
 void SessionImpl::FinishSmall(Rail& rail, Operation* operation) {
   if (operation->type == FrameType::kPut) return FinishHere(rail, rail.places(), operation);
-  CountEnded(rail.lane(), operation->id, operation->payload_bytes);
+  CountEnded(rail.lane(), operation->type, operation->id, operation->payload_bytes);
   FinishHere(rail, home_places_, operation);
 }
 

@@ -157,7 +157,7 @@ void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
       choice_.Abandon(length);
     }
   }
-  CountEnded(lane, id, length);
+  CountEnded(lane, FrameType::kTile, id, length);
   if (failed != 0) GiveUp(id, transfer->key);
   Completion completion = std::move(transfer->completion);
   transfer->pool->Return(transfer);

@@ -48,9 +48,9 @@ struct TransportInfo {
   uint32_t capabilities = 0;
   uint32_t message_bytes_max = 0;  // header and payload of one message
   uint64_t write_bytes_max = 0;    // payload of one write
-  // Up to here, payload is better sent inside a message than as a write, whatever else is under way...
+  // Up to here, payload is better sent inside a message than as a write, whatever else is under way.
   uint32_t eager_bytes_max = 0;
-  // ...and up to here it may be, if that saves a round trip.
+  // Up to here it may be, if that saves a round trip.
   uint32_t eager_bytes_most = 0;
   // A loss is found by what comes behind it, or else only by a long time-out: where this is not 0, and nothing has been
   // acknowledged for so long, the user of a connection should post something small.

@@ -36,7 +36,7 @@ struct VirtualPair {
     EngineWorld::Setup setup;
     setup.plan = plan;
     setup.context.policy = "fixed";
-    setup.context.fixed.protocol = stream ? Protocol::kStream : Protocol::kBulk;
+    setup.context.fixed.protocol = stream ? Protocol::kStream : Protocol::kEager;  // what is long goes by bulk then
     setup.clock = &clock;
     setup.seed = seed;
     world = std::make_unique<EngineWorld>(setup);

@@ -267,7 +267,7 @@ class Peer {
     for (uint64_t& word : frame.words) word = Value(script, exported_key);
     std::vector<std::byte>& pack = packs_.emplace_back();  // lent from now on
     if (IsPack(frame.type)) pack = Pack(script, exported_key, &frame);
-    const uint64_t follows = (how & 16) != 0 ? script->Byte() : std::min<uint64_t>(frame.payload_bytes, 8192);
+    const uint64_t follows = (how & 16) != 0 ? script->Byte() : std::min<uint64_t>(frame.payload_bytes, 64 << 10);
     std::byte header[kFrameHeaderBytesMax];
     WorkRequest work;
     work.header = header;

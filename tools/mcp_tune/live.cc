@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <future>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -98,20 +99,27 @@ absl::Status Measure(std::vector<Sender>& senders, const LiveOptions& options) {
   return absl::OkStatus();
 }
 
-// The share of packets that the path lost meanwhile. RDMA devices count for all connections of a port, so that there
-// each sender, and each of its rails, has counted them all; TCP counts for each connection.
+// The share of packets that the path lost meanwhile, by the ports of RDMA devices: each counts for all connections, so
+// that every sender, and each of its rails by that port, has counted them all. A session over TCP is not told of losses
+// before it begins, and so can't look for a point that has some.
 double LossOf(const std::vector<Sender>& senders) {
-  double retransmits = 0;
+  double losses = 0;
   double bytes = 0;
   for (const Sender& sender : senders) {
     const SessionStatistics statistics = sender.session.Statistics();
-    const SessionDescription description = sender.session.Describe();
-    const bool counts_all = description.rails.front().transport == "verbs";
-    const double counters = counts_all ? static_cast<double>(description.rails.size() * senders.size()) : 1;
-    retransmits += static_cast<double>(statistics.path_retransmits) / counters;
     bytes += static_cast<double>(statistics.payload_bytes_sent);
+    std::set<std::string> ports;
+    size_t rails = 0;
+    for (const RailDescription& rail : sender.session.Describe().rails) {
+      if (rail.transport != "verbs" || rail.local.empty()) continue;
+      ports.insert(rail.local);
+      ++rails;
+    }
+    if (rails == 0) continue;
+    const double counted = static_cast<double>(statistics.path_retransmits) / static_cast<double>(rails);
+    losses += counted * static_cast<double>(ports.size()) / static_cast<double>(senders.size());
   }
-  return std::min(retransmits * kProfilePacketBytes / std::max(bytes, 1.0), 1.0);
+  return std::min(losses * kProfilePacketBytes / std::max(bytes, 1.0), 1.0);
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ class BlockPool {
   static constexpr uint32_t kLargeBytes = kTcpFramePrefixBytes + kTcpFrameBodyBytesMax + 256;
   // Kept for reuse; more are given back to the system.
   static constexpr uint32_t kSmallKeptMax = 4096;
-  static constexpr uint32_t kLargeKeptMax = 256;
+  static constexpr uint32_t kLargeKeptMax = 32;
 
   BlockPool() = default;
   ~BlockPool();
