@@ -235,12 +235,18 @@ void Advisor::Ease(Peer& peer, const Sample& sample, double factor, double cost_
 void Advisor::OnChange(Peer& peer, const Sample& sample, Change change) {
   ++alarms_;
   const Estimator& estimator = peer.known[sample.alternative].estimator;
-  // Losses that begin may be seen after the latencies that they make, and those that end by them alone.
+  // Losses that end may be seen by latencies alone. Those that begin may be seen after the latencies that they make:
+  // then all is being looked at anew already.
   if (change == Change::kDown) peer.losses_began = false;
-  if (change == Change::kUp && estimator.last_shift() == 1) peer.losses_began = true;
+  if (change == Change::kUp && estimator.last_shift() == 1) {
+    const bool told = peer.unsettled > 0 && !peer.losses_began && peer.changed_by == sample.alternative;
+    peer.losses_began = true;
+    if (told) return;
+  }
   // While everything is looked at anew, what probes find is the same news again.
   if (peer.unsettled > 0 && sample.probe) return;
   peer.changes_followed -= 1;
+  peer.changed_by = sample.alternative;
   Unsettle(peer, peer.alternatives[sample.alternative].rails, sample.alternative);
   if (estimator.last_shift() >= 1) return;
   Ease(peer, sample, estimator.last_shift(), estimator.CostNs(sample.bytes, nullptr, peer.tail));

@@ -50,6 +50,7 @@ struct Advisor::Peer {
   uint64_t transfers = 0;  // that are learned
   uint32_t unsettled = kUnsettledTransfers;
   bool losses_began = false;  // since it is unsettled
+  uint8_t changed_by = 0;     // the alternative whose samples said so last
   bool looked_again = false;
   bool probe_out = false;
   uint32_t decisions_due = 0;  // bit c: of size class c, once what is deferred is learned

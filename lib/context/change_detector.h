@@ -112,6 +112,8 @@ class CountDetector {
   }
   float rate() const { return rate_; }
   void Restart();
+  // Latencies have changed: whether counts have, too, is still to be seen, and against the rate of before.
+  void RestartSums() { up_ = down_ = 0; }
 
  private:
   Change AddAny(uint32_t count, uint32_t transfers);

@@ -264,7 +264,11 @@ void Estimator::StartOver(Change direction, RatioHistogram* histogram) {
   variance_ = squares / (kSpreadSamples + static_cast<float>(count));
   pending_tail_ = UsualTail();
   latency_.Restart(LatencyDetector::kWarmUp);
-  retransmits_.Restart();
+  if (direction == Change::kUp) {
+    retransmits_.RestartSums();
+  } else {
+    retransmits_.Restart();
+  }
 }
 
 float Estimator::Log2P99OverCost(const KeyState& key) const {

@@ -52,10 +52,10 @@ class Program(path.Program):
 class Guests:
     NAME = 'live-rxe'
     # The state is netem's.
-    PHASES = (Phase('clean', f'loss 0% {FAST}', 30, 2 * MIB),
-              Phase('1 % lost', f'loss 1% {FAST}', 40, 2 * MIB, lossy=True),
-              Phase('delay with jitter', f'delay 4ms 2ms {FAST}', 30, 2 * MIB),
-              Phase('clean again', f'loss 0% {FAST}', 30, 2 * MIB))
+    PHASES = (Phase('clean', f'loss 0% {FAST}', 100, 2 * MIB),
+              Phase('1 % lost', f'loss 1% {FAST}', 120, 2 * MIB, lossy=True),
+              Phase('delay with jitter', f'delay 4ms 2ms {FAST}', 100, 2 * MIB),
+              Phase('clean again', f'loss 0% {FAST}', 100, 2 * MIB))
     FIRST_PART = FirstPart('rate 150mbit', '150 Mb/s', 16 * MIB)
 
     def __init__(self, program, kernel):

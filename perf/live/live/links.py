@@ -39,10 +39,10 @@ class Program(path.Program):
 class Links:
     NAME = 'live'
     # The state is the rate of each link; None is no limit: the processors are the bound.
-    PHASES = (Phase('fast', (None, None), 600, 8 * MIB),
+    PHASES = (Phase('fast', (None, None), 2400, 8 * MIB),
               Phase('one link slow', ('2gbit', '500mbit'), 200, 8 * MIB),
               Phase('both slow', ('1gbit', '1gbit'), 100, 8 * MIB),
-              Phase('fast again', (None, None), 600, 8 * MIB))
+              Phase('fast again', (None, None), 2400, 8 * MIB))
     FIRST_PART = FirstPart(('1gbit', '1gbit'), '1 Gb/s a link', 64 * MIB)
 
     def __init__(self, program):
