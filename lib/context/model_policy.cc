@@ -35,7 +35,7 @@ constexpr float kWorthTrying = 0.05f;  // log2 of the gain that optimism must pr
 constexpr float kClearly = 0.1f;       // log2 of a gain that chance seldom feigns
 constexpr float kClearSamples = 16;
 constexpr float kDeadlineSamplesMin = 2.0f;
-constexpr float kLossCost = 0.4f;   // log2 of what bulk costs beyond others once a transfer loses something
+constexpr float kLossCost = 0.6f;   // log2 of what bulk costs beyond others once a transfer loses something
 constexpr float kLossSamples = 16;  // that this counts as, after losses have begun
 
 bool Known(const Prediction& prediction) { return prediction.eligible && prediction.samples > 0; }
