@@ -313,7 +313,7 @@ const std::vector<Attack>& Attacks() {
                    {"tcp frame: reserved is 0x3, expected 0"},
                    [](Stage& s) { SendTcpPrefix(s, uint64_t{3} << 48 | uint64_t{1} << 32); }},
                   {"tcp_body_bytes",
-                   {"tcp frame: body_bytes is 0x10019, expected at most 65560"},
+                   {"tcp frame: body_bytes is 0x10119, expected at most 65816"},
                    [](Stage& s) { SendTcpPrefix(s, uint64_t{1} << 32 | kBodyTooLong); }},
                   {"tcp_write_without_fields",
                    {"tcp write frame: body_bytes is 0x8, expected at least 24"},

@@ -27,7 +27,7 @@ int64_t TimeWithALossNs(int64_t tail_probe_ns, uint32_t target) {
     ADD_FAILURE() << ends.status;
     return 0;
   }
-  const uint64_t bytes = target == kFaultTargetWrites ? 64 << 10 : 8;
+  const uint64_t bytes = target == kFaultTargetWrites ? 128 << 10 : 8;
   Region source = client->Allocate(bytes).value();
   Region landing = server->Allocate(bytes).value();
   bool sent = false, received = false;
