@@ -162,23 +162,39 @@ bool Rail::PostBatch(uint64_t* budget) {
     }
     operations[count++] = operation;
   }
-  const size_t taken = lane_.transport().Post(absl::MakeConstSpan(lane_.batch().data(), count));
-  uint64_t wire_bytes = 0;
+  // Counted first: a peer may have all of it, and say so, before Post has returned.
   uint64_t payload_bytes = 0;
+  uint64_t wire_bytes = 0;
+  const auto count_bytes = [&](size_t i) {
+    const Operation& operation = *operations[i];
+    if (operation.way != Way::kFramed) {
+      if (operation.way == Way::kPlaced) payload_bytes += operation.payload_bytes;
+      return;
+    }
+    const uint64_t entry_bytes = !IsPack(operation.type) ? 0 : operation.words[0] * PackEntryBytes(operation.type);
+    payload_bytes += lane_.batch()[i].payload_bytes - entry_bytes;
+    wire_bytes += lane_.batch()[i].header_bytes + entry_bytes;
+  };
+  for (size_t i = 0; i < count; ++i) count_bytes(i);
+  RailCounters::Add(counters_.payload_bytes_sent, payload_bytes);
+  RailCounters::Add(counters_.wire_bytes_sent, wire_bytes + payload_bytes);
+  const size_t taken = lane_.transport().Post(absl::MakeConstSpan(lane_.batch().data(), count));
+  if (ABSL_PREDICT_FALSE(taken < count)) {
+    payload_bytes = wire_bytes = 0;
+    for (size_t i = taken; i < count; ++i) count_bytes(i);
+    RailCounters::Add(counters_.payload_bytes_sent, -payload_bytes);
+    RailCounters::Add(counters_.wire_bytes_sent, -(wire_bytes + payload_bytes));
+  }
   const uint32_t first_sequence = next_sequence_;
   for (size_t i = 0; i < taken; ++i) {
     Operation* operation = operations[i];
     if (operation->way != Way::kFramed) {
       ++next_one_sided_;
       one_sided_.PushBack(operation);
-      if (operation->way == Way::kPlaced) payload_bytes += operation->payload_bytes;
       continue;
     }
     operation->sequence = next_sequence_++;
     if (operation->type == FrameType::kTile) bytes_in_flight_ += operation->payload_bytes;
-    const uint64_t entry_bytes = !IsPack(operation->type) ? 0 : operation->words[0] * PackEntryBytes(operation->type);
-    payload_bytes += lane_.batch()[i].payload_bytes - entry_bytes;
-    wire_bytes += lane_.batch()[i].header_bytes + entry_bytes;
     if (sent_.empty()) last_progress_ns_ = lane_.now_ns();
     sent_.PushBack(operation);
   }
@@ -189,8 +205,6 @@ bool Rail::PostBatch(uint64_t* budget) {
       pending_.PushFront(operations[i - 1]);
     }
   }
-  RailCounters::Add(counters_.payload_bytes_sent, payload_bytes);
-  RailCounters::Add(counters_.wire_bytes_sent, wire_bytes + payload_bytes);
   if (next_sequence_ != first_sequence) {
     unacknowledged_ = 0;
     ack_waited_ = false;
