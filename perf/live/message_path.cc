@@ -99,7 +99,7 @@ int Serve(const std::string& transport, const std::string& address) {
 struct Batch {
   uint64_t ns = 0;
   double first_part_shares = 0;  // the sum of each message's
-  std::string protocols;         // a letter a message: b for bulk, s for stream
+  std::string protocols;         // a letter a message: b for bulk, s for stream; large where it was a probe
   std::vector<uint64_t> times_us;
 };
 
@@ -110,7 +110,7 @@ absl::Status SendOne(mcp::Session& session, const mcp::Region& source, uint64_t 
       session.Receive(kReportTag, landing.All(), [&](Result result) { reported.set_value(std::move(result)); });
   if (!awaited.ok()) return awaited.status();
   const uint64_t began_ns = NowNs();
-  const uint64_t streamed = session.Statistics().stream_transfers;
+  const mcp::SessionStatistics before = session.Statistics();
   const auto begun = session.Send(0, source.Part(0, bytes), [&](Result result) { sent.set_value(std::move(result)); });
   if (!begun.ok()) return begun.status();
   const Result answer = reported.get_future().get();
@@ -123,7 +123,9 @@ absl::Status SendOne(mcp::Session& session, const mcp::Region& source, uint64_t 
   batch->ns += ns;
   batch->times_us.push_back(ns / 1000);
   batch->first_part_shares += 1 - static_cast<double>(report.after_first_part_ns) / static_cast<double>(ns);
-  batch->protocols += session.Statistics().stream_transfers == streamed ? 'b' : 's';
+  const mcp::SessionStatistics after = session.Statistics();
+  const char* const letters = after.protocol_probes == before.protocol_probes ? "bs" : "BS";
+  batch->protocols += letters[after.stream_transfers - before.stream_transfers];
   return absl::OkStatus();
 }
 

@@ -4,6 +4,7 @@ import json
 
 MIB = 1 << 20
 POLICIES = ('model', 'bulk', 'stream', 'rules')
+TURNS = 10  # a phase: senders alternate, since a machine's own speed changes by a quarter within seconds
 
 
 class Failed(Exception):
@@ -18,6 +19,11 @@ class Phase:
     size_bytes: int
     lossy: bool = False
 
+    def turns(self):
+        """How many messages a sender sends in each of its turns."""
+        each, rest = divmod(self.messages, TURNS)
+        return [each + (turn < rest) for turn in range(min(TURNS, self.messages))]
+
 
 @dataclasses.dataclass(frozen=True)
 class FirstPart:
@@ -26,6 +32,17 @@ class FirstPart:
     text: str  # the state, for people
     size_bytes: int
     goal: float = 0.1  # of the message's time
+
+
+def joined(answers):
+    """The answers of one sender's turns as one."""
+    whole = {name: sum(answer[name] for answer in answers) for name in ('bulk', 'stream', 'switches', 'probes')}
+    whole['seconds'] = round(sum(answer['seconds'] for answer in answers), 6)
+    whole['protocols'] = ''.join(answer['protocols'] for answer in answers)
+    whole['times_us'] = [time for answer in answers for time in answer['times_us']]
+    shares = sum(answer['first_part_share'] * len(answer['protocols']) for answer in answers)
+    whole['first_part_share'] = round(shares / len(whole['protocols']), 4)
+    return whole
 
 
 class Program:

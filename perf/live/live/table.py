@@ -5,14 +5,14 @@ from .path import POLICIES
 
 PHASE_GOAL = 1.10  # of the better fixed choice's time, in each phase
 LEAVE_GOAL = 20    # transfers by bulk before a lossy path is streamed over
-SETTLED = 0.9      # share of the transfers that follow: the rest are probes
+SETTLED = 0.9      # share of the choices that follow
 
 
 def transfers_until_left(protocols):
-    """How many transfers it took until nearly all that followed were streamed; all of them if that never came."""
-    for number in range(len(protocols)):
-        rest = protocols[number:]
-        if rest[0] == 's' and rest.count('s') >= SETTLED * len(rest):
+    """How many transfers it took until streams were what was chosen, probes aside; all of them if that never came."""
+    for number, protocol in enumerate(protocols):
+        chosen = [letter for letter in protocols[number:] if letter.islower()]
+        if protocol == 's' and chosen.count('s') >= SETTLED * len(chosen):
             return number
     return len(protocols)
 

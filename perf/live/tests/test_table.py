@@ -1,6 +1,6 @@
 import unittest
 
-from live.path import POLICIES, FirstPart, Phase
+from live.path import POLICIES, FirstPart, Phase, joined
 from live.table import Table, transfers_until_left
 
 PHASES = (Phase('clean', None, 4, 1 << 20), Phase('lossy', None, 40, 1 << 20, lossy=True))
@@ -16,13 +16,30 @@ class UntilLeft(unittest.TestCase):
         self.assertEqual(transfers_until_left('b' * 12 + 's' * 28), 12)
 
     def test_probes_of_bulk_are_no_return_to_it(self):
-        self.assertEqual(transfers_until_left('bbb' + 's' * 10 + 'b' + 's' * 26), 3)
+        self.assertEqual(transfers_until_left('bbb' + 'ssB' * 10 + 's' * 7), 3)
+        self.assertEqual(transfers_until_left('bbb' + 'ssb' * 10 + 's' * 7), 30)
 
     def test_a_probe_of_stream_is_no_leaving(self):
-        self.assertEqual(transfers_until_left('bsbbbbbbbbbbbbbbbbbbbs' + 's' * 18), 21)
+        self.assertEqual(transfers_until_left('bSbbbbbbbbbbbbbbbbbbbs' + 's' * 18), 21)
 
     def test_what_never_leaves_counts_whole(self):
         self.assertEqual(transfers_until_left('b' * 40), 40)
+
+
+class Turns(unittest.TestCase):
+    def test_share_all_messages(self):
+        self.assertEqual(Phase('', None, 100, 1).turns(), [10] * 10)
+        self.assertEqual(Phase('', None, 23, 1).turns(), [3, 3, 3] + [2] * 7)
+        self.assertEqual(Phase('', None, 4, 1).turns(), [1] * 4)
+
+    def test_are_joined_in_order(self):
+        one = {'seconds': 1.5, 'first_part_share': 0.5, 'bulk': 3, 'stream': 0, 'switches': 0, 'probes': 0,
+               'protocols': 'bbb', 'times_us': [1, 2, 3]}
+        other = {'seconds': 0.25, 'first_part_share': 0.1, 'bulk': 0, 'stream': 1, 'switches': 1, 'probes': 0,
+                 'protocols': 's', 'times_us': [4]}
+        self.assertEqual(joined([one, other]), {
+            'seconds': 1.75, 'first_part_share': 0.4, 'bulk': 3, 'stream': 1, 'switches': 1, 'probes': 0,
+            'protocols': 'bbbs', 'times_us': [1, 2, 3, 4]})
 
 
 class Goals(unittest.TestCase):
