@@ -54,6 +54,17 @@ class Rig(unittest.TestCase):
         self.assertIn('limit', result.error)
         self.assertLess(time.monotonic() - started, 10)
 
+    def test_commands_that_ended_hold_nothing(self):
+        def open_files():
+            return self.machine.check('ls /proc/$PPID/fd | wc -l')
+
+        before = open_files()
+        for number in range(20):
+            self.machine.start(f'exit {number}', on_output=lambda *_: None).wait(10)
+        terminal = self.machine.start('stty size', terminal=(24, 80))
+        self.assertEqual(terminal.wait(10).status, 0)
+        self.assertEqual(open_files(), before)
+
     def test_a_signal_reaches_the_whole_group(self):
         command = self.machine.start('echo up; sleep 60; echo no')
         command.wait_for_text('up')

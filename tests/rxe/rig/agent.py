@@ -28,15 +28,19 @@ class Running:
         self._agent = agent
         self._id = message['id']
         self._limit_s = message['limit_s']
+        self._input_lock = threading.Lock()
         options = {'cwd': message['cwd'], 'env': message['env'], 'start_new_session': True}
         if message['terminal']:
             self._start_on_terminal(message, options)
         else:
             self.process = subprocess.Popen(message['argv'], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                             stderr=subprocess.PIPE, **options)
-            self._input = self.process.stdin.fileno()
-            self._outputs = [(self.process.stdout.fileno(), 'out'), (self.process.stderr.fileno(), 'error')]
+            self._input = self.process.stdin
+            self._outputs = [(self.process.stdout, 'out'), (self.process.stderr, 'error')]
         self._pumps = [threading.Thread(target=self._pump, args=output, daemon=True) for output in self._outputs]
+
+    def follow(self):
+        """Tells what becomes of it, from now on."""
         for thread in (*self._pumps, threading.Thread(target=self._await_end, daemon=True)):
             thread.start()
 
@@ -46,13 +50,13 @@ class Running:
         self.process = subprocess.Popen(['setsid', '--ctty', '--wait', *message['argv']], stdin=terminal,
                                         stdout=terminal, stderr=terminal, **options)
         os.close(terminal)
-        self._input = controller
-        self._outputs = [(controller, 'out')]
+        self._input = open(controller, 'r+b', buffering=0)
+        self._outputs = [(self._input, 'out')]
 
-    def _pump(self, descriptor, stream):
+    def _pump(self, file, stream):
         while True:
             try:
-                data = os.read(descriptor, CHUNK)
+                data = os.read(file.fileno(), CHUNK)
             except OSError:  # how a terminal tells that its last user has gone
                 return
             if not data:
@@ -70,17 +74,30 @@ class Running:
         self.process.wait()
         for thread in self._pumps:
             thread.join(STREAM_END_S)
+        self._close()
+        self._agent.forget(self._id)
         self._agent.tell(event='ended', id=self._id, status=status)
+
+    def _close(self):
+        """All but what is still read, of something that was left behind."""
+        files = {self._input, *(file for file, _ in self._outputs)}
+        read = {file for thread, (file, _) in zip(self._pumps, self._outputs) if thread.is_alive()}
+        with self._input_lock:
+            for file in files - read:
+                file.close()
 
     def input(self, data):
         """An empty string is the end of the input."""
-        try:
-            if data:
-                os.write(self._input, data.encode('latin-1'))
-            elif self.process.stdin:
-                self.process.stdin.close()
-        except OSError:  # it reads no more; its end is told by _await_end
-            return
+        with self._input_lock:
+            try:
+                if self._input.closed:
+                    return
+                if data:
+                    os.write(self._input.fileno(), data.encode('latin-1'))
+                elif self.process.stdin:
+                    self._input.close()
+            except OSError:  # it reads no more; its end is told by _await_end
+                return
 
     def signal(self, number):
         try:
@@ -104,29 +121,34 @@ class Agent:
             while data:
                 data = data[os.write(self._writer, data):]
 
+    def forget(self, number):
+        self._running.pop(number, None)
+
     def serve(self):
         self.tell(event='ready', kernel=os.uname().release)
         for line in self._reader:
             message = json.loads(line)
             getattr(self, '_' + message['do'])(message)
-        for running in self._running.values():
+        for running in list(self._running.values()):
             running.kill()
 
     def _start(self, message):
         try:
-            self._running[message['id']] = Running(self, message)
+            running = Running(self, message)
+            self._running[message['id']] = running
+            running.follow()
         except OSError as error:
             text = f'rxe: {message["argv"][0]}: {error.strerror}\n'
             self.tell(event='output', id=message['id'], stream='error', data=text)
             self.tell(event='ended', id=message['id'], status=CANNOT_RUN)
 
     def _input(self, message):
-        if message['id'] in self._running:
-            self._running[message['id']].input(message['data'])
+        if running := self._running.get(message['id']):
+            running.input(message['data'])
 
     def _signal(self, message):
-        if message['id'] in self._running:
-            self._running[message['id']].signal(message['signal'])
+        if running := self._running.get(message['id']):
+            running.signal(message['signal'])
 
 
 def reap_for(child):
