@@ -13,6 +13,7 @@
 
 namespace mcp::internal {
 
+inline constexpr uint64_t kPageBytes = 4096;
 inline constexpr uint64_t kHugePageBytes = uint64_t{2} << 20;
 
 enum class PageKind : uint8_t {

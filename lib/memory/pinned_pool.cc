@@ -9,7 +9,6 @@
 namespace mcp::internal {
 namespace {
 
-constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kCacheLineBytes = 64;
 constexpr uint64_t kTileBytesMax = uint64_t{1} << 40;
 

@@ -10,12 +10,13 @@
 #include <thread>
 #include <vector>
 
+#include "lib/memory/host_memory.h"
+
 namespace mcp::internal {
 namespace {
 
-constexpr uint64_t kPageBytes = 4096;
 // Pieces begin at huge pages, so that no two threads fault the same one in.
-constexpr uint64_t kPieceUnitBytes = uint64_t{2} << 20;
+constexpr uint64_t kPieceUnitBytes = kHugePageBytes;
 
 uint64_t CpusAllowed() {
   cpu_set_t cpus;

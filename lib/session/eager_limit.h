@@ -20,7 +20,6 @@
 #ifndef MCP_LIB_SESSION_EAGER_LIMIT_H_
 #define MCP_LIB_SESSION_EAGER_LIMIT_H_
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>

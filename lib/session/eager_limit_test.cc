@@ -1,6 +1,5 @@
 #include "lib/session/eager_limit.h"
 
-#include <cmath>
 #include <deque>
 #include <functional>
 #include <utility>

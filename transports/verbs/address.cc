@@ -19,13 +19,6 @@
 namespace mcp::internal {
 namespace {
 
-constexpr size_t kMappedPrefixBytes = 12;  // ::ffff:0:0/96
-
-bool IsMappedIpv4(const ibv_gid& gid) {
-  constexpr uint8_t kPrefix[kMappedPrefixBytes] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-  return std::memcmp(gid.raw, kPrefix, kMappedPrefixBytes) == 0;
-}
-
 bool IsLinkLocal(const ibv_gid& gid) { return gid.raw[0] == 0xfe && (gid.raw[1] & 0xc0) == 0x80; }
 
 absl::StatusOr<VerbsAddress> FromResolver(const Endpoint& endpoint, absl::string_view text, int flags) {
@@ -151,10 +144,10 @@ std::string FormatGid(const GidEntry& gid) {
 std::optional<VerbsAddress> AddressOfGid(const GidEntry& gid) {
   if (!gid.roce_v1 && !gid.roce_v2) return std::nullopt;
   VerbsAddress address;
-  if (IsMappedIpv4(gid.gid)) {
+  if (IsMappedIpv4(gid.gid.raw)) {
     auto* in = reinterpret_cast<sockaddr_in*>(&address.storage);
     in->sin_family = AF_INET;
-    std::memcpy(&in->sin_addr, gid.gid.raw + kMappedPrefixBytes, 4);
+    std::memcpy(&in->sin_addr, gid.gid.raw + kMappedIpv4Prefix.size(), 4);
     return address;
   }
   if (IsLinkLocal(gid.gid)) return std::nullopt;  // ambiguous without its interface

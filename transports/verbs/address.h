@@ -5,6 +5,9 @@
 #include <infiniband/verbs.h>
 #include <sys/socket.h>
 
+#include <array>
+#include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 
@@ -15,6 +18,12 @@
 #include "transports/verbs/ranking.h"
 
 namespace mcp::internal {
+
+// An IPv4 address in the form of an IPv6 one, as in GIDs: ::ffff:0:0/96.
+inline constexpr std::array<uint8_t, 12> kMappedIpv4Prefix = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+inline bool IsMappedIpv4(const void* sixteen) {
+  return std::memcmp(sixteen, kMappedIpv4Prefix.data(), kMappedIpv4Prefix.size()) == 0;
+}
 
 struct VerbsAddress {
   sockaddr_storage storage = {};

@@ -18,7 +18,6 @@ constexpr uint32_t kMagic = 0x5650434d;  // "MCPV"
 constexpr uint8_t kVersion = 1;
 constexpr size_t kPieceOffset = kConnectDataMax - kHelloPieceMax;
 constexpr size_t kHeadBytes = 16;
-constexpr size_t kMappedPrefixBytes = 12;  // ::ffff:0:0/96
 // Magic, version, what it is, nonce, offset.
 constexpr size_t kRejectTextOffset = 18;
 
@@ -48,18 +47,17 @@ void StoreHead(std::byte* to, uint8_t path_mtu, uint8_t device, uint8_t count, u
 
 void StoreAddress(const VerbsAddress& address, std::byte* to) {
   const absl::Span<const uint8_t> host = address.host_bytes();
-  if (host.size() == 4) to[10] = to[11] = std::byte{0xff};
+  if (host.size() == 4) std::memcpy(to, kMappedIpv4Prefix.data(), kMappedIpv4Prefix.size());
   if (!host.empty()) std::memcpy(to + 16 - host.size(), host.data(), host.size());
   StoreLittleEndian<uint16_t>(to + 16, address.port());
 }
 
 VerbsAddress LoadAddress(const std::byte* from) {
-  constexpr std::array<uint8_t, kMappedPrefixBytes> kPrefix = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
   VerbsAddress address;
-  if (std::memcmp(from, kPrefix.data(), kPrefix.size()) == 0) {
+  if (IsMappedIpv4(from)) {
     auto* in = reinterpret_cast<sockaddr_in*>(&address.storage);
     in->sin_family = AF_INET;
-    std::memcpy(&in->sin_addr, from + kMappedPrefixBytes, sizeof(in->sin_addr));
+    std::memcpy(&in->sin_addr, from + kMappedIpv4Prefix.size(), sizeof(in->sin_addr));
   } else {
     auto* in = reinterpret_cast<sockaddr_in6*>(&address.storage);
     in->sin6_family = AF_INET6;

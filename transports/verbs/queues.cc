@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "lib/base/errno_status.h"
 #include "lib/base/status_macros.h"
+#include "lib/memory/host_memory.h"
 
 namespace mcp::internal {
 namespace {
@@ -17,7 +18,6 @@ constexpr uint32_t kReceiveEntriesMax = 16384;
 constexpr uint32_t kSendEntriesMax = 31200;
 // Tried in turn: headers of the session fit the first.
 constexpr uint32_t kInlineBytes[] = {220, 128, 64, 0};
-constexpr size_t kPageBytes = 4096;
 
 }  // namespace
 
