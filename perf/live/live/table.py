@@ -5,16 +5,11 @@ from .path import POLICIES
 
 PHASE_GOAL = 1.10  # of the better fixed choice's time, in each phase
 LEAVE_GOAL = 20    # transfers by bulk before a lossy path is streamed over
-SETTLED = 0.9      # share of the choices that follow
 
 
 def transfers_until_left(protocols):
-    """How many transfers it took until streams were what was chosen, probes aside; all of them if that never came."""
-    for number, protocol in enumerate(protocols):
-        chosen = [letter for letter in protocols[number:] if letter.islower()]
-        if protocol == 's' and chosen.count('s') >= SETTLED * len(chosen):
-            return number
-    return len(protocols)
+    """How many transfers it took until bulk was not chosen again; probes of it are no choice."""
+    return protocols.rfind('b') + 1
 
 
 class Table:

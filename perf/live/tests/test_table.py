@@ -17,7 +17,7 @@ class UntilLeft(unittest.TestCase):
 
     def test_probes_of_bulk_are_no_return_to_it(self):
         self.assertEqual(transfers_until_left('bbb' + 'ssB' * 10 + 's' * 7), 3)
-        self.assertEqual(transfers_until_left('bbb' + 'ssb' * 10 + 's' * 7), 30)
+        self.assertEqual(transfers_until_left('bbb' + 's' * 20 + 'b' + 's' * 16), 24)
 
     def test_a_probe_of_stream_is_no_leaving(self):
         self.assertEqual(transfers_until_left('bSbbbbbbbbbbbbbbbbbbbs' + 's' * 18), 21)

@@ -46,11 +46,16 @@ class Running:
 
     def _start_on_terminal(self, message, options):
         controller, terminal = pty.openpty()
-        subprocess.run(['stty', 'rows', str(message['rows']), 'cols', str(message['columns'])], stdin=terminal)
-        self.process = subprocess.Popen(['setsid', '--ctty', '--wait', *message['argv']], stdin=terminal,
-                                        stdout=terminal, stderr=terminal, **options)
-        os.close(terminal)
         self._input = open(controller, 'r+b', buffering=0)
+        try:
+            subprocess.run(['stty', 'rows', str(message['rows']), 'cols', str(message['columns'])], stdin=terminal)
+            self.process = subprocess.Popen(['setsid', '--ctty', '--wait', *message['argv']], stdin=terminal,
+                                            stdout=terminal, stderr=terminal, **options)
+        except OSError:
+            self._input.close()
+            raise
+        finally:
+            os.close(terminal)
         self._outputs = [(self._input, 'out')]
 
     def _pump(self, file, stream):
@@ -89,15 +94,19 @@ class Running:
     def input(self, data):
         """An empty string is the end of the input."""
         with self._input_lock:
-            try:
-                if self._input.closed:
-                    return
-                if data:
-                    os.write(self._input.fileno(), data.encode('latin-1'))
-                elif self.process.stdin:
-                    self._input.close()
-            except OSError:  # it reads no more; its end is told by _await_end
+            if self._input.closed:
                 return
+            if not data:
+                if self.process.stdin:
+                    self._input.close()
+                return
+            descriptor = os.dup(self._input.fileno())  # what blocks below holds nothing up
+        try:
+            os.write(descriptor, data.encode('latin-1'))
+        except OSError:  # it reads no more; its end is told by _await_end
+            return
+        finally:
+            os.close(descriptor)
 
     def signal(self, number):
         try:
