@@ -210,6 +210,42 @@ TEST_P(VerbsSession, MemoryOfADmabufIsGotByItsOwnRegistration) {
   close(fd);
 }
 
+// Devices of which one has fewer RDMA reads under way than the other would send.
+class VerbsSessionOfUnevenHosts : public VerbsSession {
+ protected:
+  void EachGetsFromTheOther() {
+    StartTransfers(1);
+    ExpectTransferred();
+    const auto got = ops().Get(server(), far_->Part(kLarge, kLarge), Export(*near_), 0);
+    ASSERT_TRUE(FinishAll());
+    EXPECT_TRUE(ops().status(got).ok()) << ops().status(got);
+    EXPECT_EQ(PatternMismatch(far_->Bytes(kLarge, kLarge), seed_), "");
+    EXPECT_TRUE(client().status().ok()) << client().status();
+  }
+};
+
+class VerbsSessionToALesserHost : public VerbsSessionOfUnevenHosts {
+ protected:
+  EngineWorld::Setup WorldSetup() override {
+    EngineWorld::Setup setup = VerbsSession::WorldSetup();
+    setup.reads = {16, 4};
+    return setup;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Every, VerbsSessionToALesserHost, testing::ValuesIn(CasesOf({2})), SessionCaseName);
+TEST_P(VerbsSessionToALesserHost, EachGetsFromTheOther) { EachGetsFromTheOther(); }
+
+class VerbsSessionFromALesserHost : public VerbsSessionOfUnevenHosts {
+ protected:
+  EngineWorld::Setup WorldSetup() override {
+    EngineWorld::Setup setup = VerbsSession::WorldSetup();
+    setup.reads = {4, 16};
+    return setup;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Every, VerbsSessionFromALesserHost, testing::ValuesIn(CasesOf({2})), SessionCaseName);
+TEST_P(VerbsSessionFromALesserHost, EachGetsFromTheOther) { EachGetsFromTheOther(); }
+
 // Hosts of two devices, of which a session takes both.
 class VerbsSessionOnTwoDevices : public VerbsSession {
  protected:

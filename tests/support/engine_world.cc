@@ -58,7 +58,7 @@ class TestProvider final : public TransportProvider {
 
 EngineWorld::EngineWorld(const Setup& setup) : setup_(setup), loopback_(LoopbackNetwork::Create(setup.loopback)) {
   if (setup_.plan.has_value()) ledger_ = std::make_shared<FaultLedger>(*setup_.plan);
-  if (setup_.kind == TransportKind::kVerbsFake) fabric_ = MakeFakeFabric(setup_.devices, setup_.ports);
+  if (setup_.kind == TransportKind::kVerbsFake) fabric_ = MakeFakeFabric(setup_.devices, setup_.ports, setup_.reads);
   if (setup_.kind == TransportKind::kVerbsNoCost) fabric_ = MakeNoCostFabric();
 }
 

@@ -4,6 +4,7 @@
 #ifndef MCP_TESTS_SUPPORT_ENGINE_WORLD_H_
 #define MCP_TESTS_SUPPORT_ENGINE_WORLD_H_
 
+#include <array>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -37,10 +38,11 @@ class EngineWorld {
     uint64_t seed = 1;
     LoopbackOptions loopback;
     PolicyOptions context;
-    std::string profile;              // a file; empty: none
-    uint8_t devices = 1;              // that each engine has; of the fake kind
-    uint8_t ports = 1;                // that each of these has
-    bool protect_operations = false;  // verbs only
+    std::string profile;                  // a file; empty: none
+    uint8_t devices = 1;                  // that each engine has; of the fake kind
+    uint8_t ports = 1;                    // that each of these has
+    std::array<int, 2> reads = {16, 16};  // RDMA reads each way, of the client's devices and the server's
+    bool protect_operations = false;      // verbs only
     // Put between the engines and their transports; null: nothing.
     std::function<std::unique_ptr<Transport>(std::unique_ptr<Transport>)> decorate;
   };

@@ -1,6 +1,7 @@
 // What tests ask of the fake device: to count, to fail, to lose.
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,22 @@
 #include "tests/support/fake_verbs_objects.h"
 
 namespace mcp::internal {
+
+void Push(FakeId& to, ConnectionEvent event) {
+  auto* channel = FakeOf<FakeEventChannel>(to.id.channel);
+  event.id = event.id == nullptr ? &to.id : event.id;
+  channel->events.push_back(event);
+  channel->signal.Set();
+}
+
+ConnectionEvent EventOf(rdma_cm_event_type type, int status, absl::Span<const std::byte> data) {
+  ConnectionEvent event;
+  event.type = type;
+  event.status = status;
+  event.data_bytes = static_cast<uint8_t>(data.size());
+  std::copy(data.begin(), data.end(), event.data.begin());
+  return event;
+}
 
 std::string FakeOperations::HostOf(const FakeContext& context, uint8_t port) {
   return absl::StrCat("127.", port - 1, ".", context.number, ".1");
@@ -63,6 +80,11 @@ void FakeFabric::HoldSends(bool held) {
 void FakeFabric::TakeWindowsAway() {
   const std::lock_guard<std::mutex> lock(mutex);
   windows = false;
+}
+
+void FakeFabric::LimitReads(size_t engine, int most) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  reads_of_engines[engine] = most;
 }
 
 void FakeFabric::TakeDmabufsAway() {

@@ -37,22 +37,6 @@ void SetPort(sockaddr* address, uint16_t port) {
   }
 }
 
-void Push(FakeId& to, ConnectionEvent event) {
-  auto* channel = FakeOf<FakeEventChannel>(to.id.channel);
-  event.id = event.id == nullptr ? &to.id : event.id;
-  channel->events.push_back(event);
-  channel->signal.Set();
-}
-
-ConnectionEvent EventOf(rdma_cm_event_type type, int status = 0, absl::Span<const std::byte> data = {}) {
-  ConnectionEvent event;
-  event.type = type;
-  event.status = status;
-  event.data_bytes = static_cast<uint8_t>(data.size());
-  std::copy(data.begin(), data.end(), event.data.begin());
-  return event;
-}
-
 }  // namespace
 
 class FakeCalls final : public VerbsCalls {
@@ -77,6 +61,8 @@ class FakeCalls final : public VerbsCalls {
       made.context.ops.poll_cq = FakeOperations::PollAtNoCost;
     }
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    const auto limited = fabric_->reads_of_engines.find(fabric_->contexts.size() / fabric_->devices);
+    if (limited != fabric_->reads_of_engines.end()) reads_max_ = limited->second;
     for (const auto& made : contexts_) fabric_->contexts.push_back(made.get());
   }
   ~FakeCalls() override {
@@ -93,8 +79,8 @@ class FakeCalls final : public VerbsCalls {
       device.attributes.phys_port_cnt = fabric_->ports;
       device.attributes.max_cqe = kCompletionsMax;
       device.attributes.max_srq_wr = kCompletionsMax;
-      device.attributes.max_qp_rd_atom = 16;
-      device.attributes.max_qp_init_rd_atom = 16;
+      device.attributes.max_qp_rd_atom = reads_max_;
+      device.attributes.max_qp_init_rd_atom = reads_max_;
       if (fabric_->windows) device.attributes.device_cap_flags = IBV_DEVICE_MEM_WINDOW;
     }
     return devices;
@@ -236,7 +222,13 @@ class FakeCalls final : public VerbsCalls {
   }
   void DestroySharedReceiveQueue(ibv_srq* queue) override { delete FakeOf<FakeReceiveQueue>(queue); }
 
-  void TakeAsyncEvents(ibv_context* context, absl::FunctionRef<void(const ibv_async_event&)> take) override {
+  void ListenToAsyncEvents(ibv_context* context, absl::AnyInvocable<void(const ibv_async_event&)> take) override {
+    FakeOf<FakeContext>(context)->listener = std::move(take);
+  }
+  void StopListening() override {
+    for (const auto& made : contexts_) made->listener = nullptr;
+  }
+  void TakeAsyncEvents(ibv_context* context) override {
     auto& from = *FakeOf<FakeContext>(context);
     from.signal.Clear();
     for (;;) {
@@ -247,7 +239,7 @@ class FakeCalls final : public VerbsCalls {
         event = from.events.front();
         from.events.pop_front();
       }
-      take(event);
+      from.listener(event);
     }
   }
 
@@ -272,14 +264,16 @@ class FakeCalls final : public VerbsCalls {
     qp->state = IBV_QPS_INIT;
     return absl::OkStatus();
   }
-  absl::StatusOr<ibv_mtu> ReadyQueuePair(rdma_cm_id* id, ibv_qp* base, const QueuePairSettings& settings) override {
+  absl::StatusOr<SettledPath> ReadyQueuePair(rdma_cm_id* id, ibv_qp* base, const QueuePairSettings& settings) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
     auto* qp = FakeOf<FakeQueuePair>(base);
     if (qp->qp.state != IBV_QPS_INIT) return ErrnoStatus(EINVAL, "fake: RTR");
     qp->peer = FakeOf<FakeId>(id)->remote_qp;
     qp->port = id->port_num;
     qp->qp.state = IBV_QPS_RTS;
-    return settings.path_mtu_max;
+    qp->reads_in = std::min(settings.reads_max, FakeOf<FakeId>(id)->peer_reads_out);
+    qp->reads_out = std::min(settings.reads_max, FakeOf<FakeId>(id)->peer_reads_in);
+    return SettledPath{settings.path_mtu_max, qp->reads_in, qp->reads_out};
   }
   absl::Status FailQueuePair(ibv_qp* qp) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
@@ -392,6 +386,8 @@ class FakeCalls final : public VerbsCalls {
     asked->id.route.addr.src_storage = base->route.addr.dst_storage;
     asked->id.route.addr.dst_storage = base->route.addr.src_storage;
     asked->remote_qp = parameters->qp_num;
+    asked->peer_reads_in = parameters->responder_resources;
+    asked->peer_reads_out = parameters->initiator_depth;
     asked->state = FakeId::State::kAsked;
     id->state = FakeId::State::kAsking;
     asked->peer = id;
@@ -406,8 +402,13 @@ class FakeCalls final : public VerbsCalls {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
     auto* id = FakeOf<FakeId>(base);
     if (id->state != FakeId::State::kAsked || id->peer == nullptr) return ErrnoStatus(EINVAL, "fake: accept");
+    if (parameters->initiator_depth > id->peer_reads_in || parameters->responder_resources > id->peer_reads_out) {
+      return ErrnoStatus(EINVAL, "fake: more reads than the request allows");
+    }
     id->state = FakeId::State::kAccepted;
     id->peer->remote_qp = parameters->qp_num;
+    id->peer->peer_reads_in = parameters->responder_resources;
+    id->peer->peer_reads_out = parameters->initiator_depth;
     Push(*id->peer, EventOf(RDMA_CM_EVENT_CONNECT_RESPONSE, 0, Data(parameters)));
     return absl::OkStatus();
   }
@@ -489,6 +490,7 @@ class FakeCalls final : public VerbsCalls {
 
   const std::shared_ptr<FakeFabric> fabric_;
   std::vector<std::unique_ptr<FakeContext>> contexts_;
+  int reads_max_ = 16;
 };
 
 std::unique_ptr<VerbsCalls> FakeVerbsCalls(std::shared_ptr<FakeFabric> fabric) {

@@ -73,6 +73,8 @@ class FakeFabric {
   uint64_t BytesMoved(size_t engine, uint8_t device, uint8_t port = 0);
   // Engines that are made from now on find devices without memory windows.
   void TakeWindowsAway();
+  // The engine that is made in that place (from 0) finds devices with so many RDMA reads each way; others with 16.
+  void LimitReads(size_t engine, int most);
   // From now on no device takes dma-bufs.
   void TakeDmabufsAway();
   // Every engine's device reports it; on queue pairs, for each that it has.
@@ -132,6 +134,7 @@ class FakeFabric {
   std::unordered_map<uint32_t, FakeQueuePair*> queue_pairs;
   std::unordered_map<uint32_t, FakeRegion*> regions;  // by key: lkey and rkey are one
   bool windows = true;
+  std::map<size_t, int> reads_of_engines;
   bool dmabufs = true;
   uint32_t next_window = 1 << 16;                              // apart from regions' keys
   std::unordered_map<uint32_t, FakeWindow*> windows_by_index;  // a key without its low eight bits

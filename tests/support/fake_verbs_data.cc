@@ -204,6 +204,10 @@ ibv_wc_status FakeOperations::Move(FakeFabric& fabric, FakeQueuePair& qp, FakeQu
     Fail(fabric, to);
     return IBV_WC_REM_ACCESS_ERR;
   }
+  if (work.opcode == IBV_WR_RDMA_READ && qp.reads_out > to.reads_in) {
+    Fail(fabric, to);
+    return IBV_WC_REM_INV_REQ_ERR;  // sooner or later
+  }
   if (work.opcode == IBV_WR_RDMA_READ) {
     Scatter(work, work.wr.rdma.remote_addr);
   } else {

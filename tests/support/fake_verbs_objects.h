@@ -10,6 +10,7 @@
 #include <deque>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "tests/support/fake_verbs.h"
 
 namespace mcp::internal {
@@ -38,6 +39,7 @@ struct FakeContext {
   FakeFabric* fabric = nullptr;
   FakeSignal signal;
   std::deque<ibv_async_event> events;
+  absl::AnyInvocable<void(const ibv_async_event&)> listener;
   // Of the device, and, from 1 on, of its ports.
   struct Traffic {
     uint64_t bytes_moved = 0;
@@ -93,6 +95,8 @@ struct FakeQueuePair {
   uint8_t port = 1;
   uint32_t depth = 0;
   uint32_t inline_max = 0;
+  uint8_t reads_in = 0;
+  uint8_t reads_out = 0;
   uint32_t peer = 0;                                  // number
   FakeQueuePair* to = nullptr;                        // of that number, once it was found; at no cost only
   std::deque<std::pair<uint64_t, bool>> outstanding;  // work ids not freed by a polled completion; true: held back
@@ -131,6 +135,8 @@ struct FakeId {
   State state = State::kIdle;
   FakeId* peer = nullptr;
   uint32_t remote_qp = 0;
+  uint8_t peer_reads_in = 0;  // as the peer's request or answer says
+  uint8_t peer_reads_out = 0;
   uint16_t port = 0;
 };
 
@@ -138,6 +144,10 @@ template <class T, class Base>
 T* FakeOf(Base* base) {
   return reinterpret_cast<T*>(base);  // the base is the first member
 }
+
+// Into the channel of `to`.
+void Push(FakeId& to, ConnectionEvent event);
+ConnectionEvent EventOf(rdma_cm_event_type type, int status = 0, absl::Span<const std::byte> data = {});
 
 // The context's operation table. Called with the fabric unlocked.
 struct FakeOperations {

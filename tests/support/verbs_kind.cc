@@ -27,8 +27,10 @@ std::string VerbsDeviceAddress(bool ipv6) {
   return "";
 }
 
-std::shared_ptr<FakeFabric> MakeFakeFabric(uint8_t devices, uint8_t ports_each) {
-  return std::make_shared<FakeFabric>(FakeFabric::Kind::kChecked, devices, ports_each);
+std::shared_ptr<FakeFabric> MakeFakeFabric(uint8_t devices, uint8_t ports_each, const std::array<int, 2>& reads) {
+  auto fabric = std::make_shared<FakeFabric>(FakeFabric::Kind::kChecked, devices, ports_each);
+  for (size_t engine = 0; engine < reads.size(); ++engine) fabric->LimitReads(engine, reads[engine]);
+  return fabric;
 }
 std::shared_ptr<FakeFabric> MakeNoCostFabric() { return std::make_shared<FakeFabric>(FakeFabric::Kind::kNoCost); }
 
@@ -53,7 +55,7 @@ class FakeFabric {};
 
 std::string WhyNoVerbs(bool) { return "this build has no verbs transport"; }
 std::string VerbsDeviceAddress(bool) { return ""; }
-std::shared_ptr<FakeFabric> MakeFakeFabric(uint8_t, uint8_t) { return nullptr; }
+std::shared_ptr<FakeFabric> MakeFakeFabric(uint8_t, uint8_t, const std::array<int, 2>&) { return nullptr; }
 std::shared_ptr<FakeFabric> MakeNoCostFabric() { return nullptr; }
 absl::StatusOr<std::shared_ptr<VerbsNetwork>> MakeVerbsNetwork(const std::shared_ptr<FakeFabric>&, Logger*,
                                                                const VerbsConfig&) {

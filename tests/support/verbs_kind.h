@@ -3,6 +3,7 @@
 #ifndef MCP_TESTS_SUPPORT_VERBS_KIND_H_
 #define MCP_TESTS_SUPPORT_VERBS_KIND_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -17,8 +18,9 @@ class FakeFabric;
 std::string WhyNoVerbs(bool fake);
 // "HOST:0" of this host's first device, of that family; empty when there is none.
 std::string VerbsDeviceAddress(bool ipv6 = false);
-// Every engine has so many devices on it, of so many ports.
-std::shared_ptr<FakeFabric> MakeFakeFabric(uint8_t devices = 1, uint8_t ports_each = 1);
+// Every engine has so many devices on it, of so many ports; and the first two so many RDMA reads each way.
+std::shared_ptr<FakeFabric> MakeFakeFabric(uint8_t devices = 1, uint8_t ports_each = 1,
+                                           const std::array<int, 2>& reads = {16, 16});
 // See fake_verbs.h: for one thread, and nothing that looks at payload.
 std::shared_ptr<FakeFabric> MakeNoCostFabric();
 // Of one engine; over this host's devices where the fabric is null.

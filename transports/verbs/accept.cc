@@ -46,6 +46,7 @@ class VerbsPending final : public PendingConnection {
   }
 
   const ConnectData& data() const { return data_; }
+  bool refused() const { return id_ == nullptr; }
   rdma_cm_id* Release() { return std::exchange(id_, nullptr); }
 
  private:
@@ -167,9 +168,9 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
     return absl::InvalidArgumentError(
         absl::StrCat("verbs: accept: a hello of ", reply_hello.size(), " bytes is longer than ", kHelloBytesMax));
   }
-  rdma_cm_id* id = request.Release();
-  if (id == nullptr) return absl::FailedPreconditionError("verbs: accept: the request was refused before");
+  if (request.refused()) return absl::FailedPreconditionError("verbs: accept: the request was refused before");
   MCP_ASSIGN_OR_RETURN(VerbsConnection * connection, NewConnection(context));
+  rdma_cm_id* id = request.Release();
   connection->state = State::kAccepting;
   connection->cm_id = id;
   connection->nonce = request.data().nonce;
@@ -189,15 +190,16 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
     const ibv_mtu path_mtu_max =
         std::min(static_cast<ibv_mtu>(request.data().path_mtu), connection->device->port_attributes.active_mtu);
     const QueuePairSettings settings = SettingsFor(*connection, path_mtu_max);
-    MCP_ASSIGN_OR_RETURN(connection->path_mtu, calls().ReadyQueuePair(id, connection->qp, settings));
+    MCP_ASSIGN_OR_RETURN(const SettledPath settled, calls().ReadyQueuePair(id, connection->qp, settings));
+    connection->path_mtu = settled.path_mtu;
     const std::array<std::byte, kAcceptBytes> bytes =
         EncodeAccept({static_cast<uint8_t>(connection->path_mtu), connection->device->index, connection->nonce,
                       ElsewhereThan(*connection->device, request)});
     rdma_conn_param parameters = {};
     parameters.private_data = bytes.data();
     parameters.private_data_len = static_cast<uint8_t>(bytes.size());
-    parameters.responder_resources = settings.reads_max;
-    parameters.initiator_depth = settings.reads_max;
+    parameters.responder_resources = settled.reads_in;
+    parameters.initiator_depth = settled.reads_out;
     parameters.flow_control = 1;
     parameters.rnr_retry_count = settings.rnr_retry_count;
     parameters.srq = 1;

@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -61,6 +61,13 @@ struct QueuePairSettings {
   uint8_t rnr_retry_count = 0;
   uint8_t rnr_timer_min = 0;
   uint8_t reads_max = 0;  // RDMA reads in flight, each way
+};
+
+// What the two ends' limits have come to.
+struct SettledPath {
+  ibv_mtu path_mtu = IBV_MTU_1024;
+  uint8_t reads_in = 0;   // RDMA reads of the peer's in flight
+  uint8_t reads_out = 0;  // own ones
 };
 
 class VerbsCalls {
@@ -107,14 +114,19 @@ class VerbsCalls {
   virtual absl::StatusOr<ibv_srq*> CreateSharedReceiveQueue(ibv_pd* domain, uint32_t entries) = 0;
   virtual void DestroySharedReceiveQueue(ibv_srq* queue) = 0;
 
-  // Hands over what the device reports, until there is nothing more. What an event names lives until `take` returns.
-  virtual void TakeAsyncEvents(ibv_context* context, absl::FunctionRef<void(const ibv_async_event&)> take) = 0;
+  // `take` is told what the device reports of itself, of its ports, and of what was made by this object; what an event
+  // names lives until it returns. By any thread, that of another engine on the device as well: it makes and destroys
+  // nothing. Once a context, until StopListening.
+  virtual void ListenToAsyncEvents(ibv_context* context, absl::AnyInvocable<void(const ibv_async_event&)> take) = 0;
+  virtual void StopListening() = 0;
+  // Reads what there is, for whoever it concerns.
+  virtual void TakeAsyncEvents(ibv_context* context) = 0;
 
   virtual absl::StatusOr<ibv_qp*> CreateQueuePair(ibv_pd* domain, ibv_qp_init_attr* attributes) = 0;
   // To INIT: before the connection is asked for, or accepted.
   virtual absl::Status PrepareQueuePair(rdma_cm_id* id, ibv_qp* qp) = 0;
-  // Through RTR to RTS, with what the handshake on `id` has settled. Returns the path MTU in use.
-  virtual absl::StatusOr<ibv_mtu> ReadyQueuePair(rdma_cm_id* id, ibv_qp* qp, const QueuePairSettings& settings) = 0;
+  // Through RTR to RTS, with what the handshake on `id` has settled, within `settings`.
+  virtual absl::StatusOr<SettledPath> ReadyQueuePair(rdma_cm_id* id, ibv_qp* qp, const QueuePairSettings& settings) = 0;
   // Flushes what is posted; nothing more is sent or taken in.
   virtual absl::Status FailQueuePair(ibv_qp* qp) = 0;
   virtual void DestroyQueuePair(ibv_qp* qp) = 0;

@@ -189,8 +189,9 @@ absl::Status VerbsTransport::OnResponse(VerbsConnection& connection, const Conne
   }
   const ibv_mtu path_mtu_max =
       std::min(static_cast<ibv_mtu>(data.path_mtu), connection.device->port_attributes.active_mtu);
-  MCP_ASSIGN_OR_RETURN(connection.path_mtu,
+  MCP_ASSIGN_OR_RETURN(const SettledPath settled,
                        calls().ReadyQueuePair(connection.cm_id, connection.qp, SettingsFor(connection, path_mtu_max)));
+  connection.path_mtu = settled.path_mtu;
   connection.state = State::kWelcoming;
   return calls().Establish(connection.cm_id);
 }

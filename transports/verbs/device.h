@@ -205,6 +205,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
   void Watch(VerbsConnection& connection);
   void OnBadReceive(VerbsConnection& connection, const ibv_wc& completion);
   absl::Status ReportedFault(const VerbsConnection& connection) const;
+  absl::Status ReasonOf(const VerbsConnection& connection, const ibv_wc& completion);
   bool PortIsDown(const VerbsDevice& device);
 
   const std::shared_ptr<VerbsNetworkImpl> network_;

@@ -85,6 +85,7 @@ absl::StatusOr<std::shared_ptr<VerbsNetworkImpl>> VerbsNetworkImpl::Create(const
   MCP_RETURN_IF_ERROR(network->OpenDevices());
   MCP_RETURN_IF_ERROR(network->CheckSource());
   MCP_RETURN_IF_ERROR(network->AllocateDomains());
+  network->ListenToDevices();
   std::vector<ibv_pd*> domains;
   for (const auto& device : network->devices_) domains.push_back(device->domain);
   const VerbsMemory::Regions regions = network->ChooseProtection();
@@ -98,6 +99,7 @@ VerbsNetworkImpl::VerbsNetworkImpl(const VerbsConfig& config, Logger* logger, st
     : config_(config), logger_(logger), calls_(std::move(calls)) {}
 
 VerbsNetworkImpl::~VerbsNetworkImpl() {
+  calls_->StopListening();
   if (waiting_room_ != nullptr) calls_->DestroyEventChannel(waiting_room_);
   memory_.reset();
   std::set<ibv_pd*> domains;
@@ -355,12 +357,18 @@ uint64_t VerbsNetworkImpl::NewNonce() {
   return random_.Next();
 }
 
-// Of ports of one device the first that asks gets all.
-void VerbsNetworkImpl::TakeAsyncEvents() {
+// Once for all ports of a device.
+void VerbsNetworkImpl::ListenToDevices() {
+  std::set<ibv_context*> contexts;
   for (const auto& device : devices_) {
-    calls_->TakeAsyncEvents(device->opened.context,
-                            [this, &device](const ibv_async_event& event) { Take(*device, event); });
+    if (!contexts.insert(device->opened.context).second) continue;
+    calls_->ListenToAsyncEvents(device->opened.context,
+                                [this, device = device.get()](const ibv_async_event& event) { Take(*device, event); });
   }
+}
+
+void VerbsNetworkImpl::TakeAsyncEvents() {
+  for (const auto& device : devices_) calls_->TakeAsyncEvents(device->opened.context);
 }
 
 void VerbsNetworkImpl::Take(VerbsDevice& device, const ibv_async_event& event) {

@@ -88,7 +88,8 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   rdma_event_channel* waiting_room() { return waiting_room_; }
   uint64_t NewNonce();
 
-  // Takes what the devices have to report. Counts in reports() what concerns connections, for lanes to look.
+  // Takes what the devices have to report, also of other engines'. Counts in reports() what concerns connections, for
+  // lanes to look.
   void TakeAsyncEvents();
   // The device is of no more use: every connection on it is to close.
   void ReportGone(VerbsDevice& device);
@@ -106,10 +107,12 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   absl::Status CheckAskedFor(const std::vector<PortFacts>& ports) const;
   absl::Status CheckSource();
   absl::Status AllocateDomains();
+  void ListenToDevices();
   // Whether it makes a difference by which device memory of a node is reached, and the kernel tells of which it is.
   bool FindsNodes();
   // How operations will be protected, which says how regions are to be registered.
   VerbsMemory::Regions ChooseProtection();
+  // By any thread: of an engine on the same device, perhaps.
   void Take(VerbsDevice& device, const ibv_async_event& event);
   // Lanes are to look at what was reported.
   void Announce();

@@ -100,6 +100,7 @@ absl::Status LaneQueues::PostBuffers() {
   ibv_recv_wr* refused = nullptr;
   const int error = ibv_post_srq_recv(shared_, works_.data(), &refused);
   if (error == 0) return absl::OkStatus();
+  for (const ibv_recv_wr* work = refused; work != nullptr; work = work->next) returned_.push_back(work->wr_id);
   return ErrnoStatus(error, absl::StrCat("verbs ", device_.opened.name, ": ibv_post_srq_recv"));
 }
 

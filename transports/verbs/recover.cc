@@ -101,11 +101,7 @@ ABSL_ATTRIBUTE_NOINLINE void VerbsTransport::OnSendFailed(LaneQueues& queues, Ve
   if (action == FaultAction::kDeviceGone) network_->ReportGone(queues.device());
   if (connection.state == State::kLeaving) return FailQueuePair(connection);
   if (connection.state != State::kOpen) return;
-  absl::Status reason = CompletionStatus(completion);
-  if (action == FaultAction::kFlushed) {
-    network_->TakeAsyncEvents();  // which knows what it follows from
-    if (absl::Status reported = ReportedFault(connection); !reported.ok()) reason = std::move(reported);
-  }
+  absl::Status reason = ReasonOf(connection, completion);
   if (completion.status == IBV_WC_LOC_QP_OP_ERR && PortIsDown(*connection.device)) {
     // Soft-RoCE says so of what it can't send for want of a link: that is the path's fault, not the request's.
     reason = absl::UnavailableError(absl::StrCat("the port is down: ", reason.message()));
@@ -127,8 +123,17 @@ void VerbsTransport::OnBadReceive(VerbsConnection& connection, const ibv_wc& com
   if (FaultOf(completion.status).action == FaultAction::kDeviceGone) network_->ReportGone(*connection.device);
   BeginClose(connection,
              refused ? absl::InternalError("verbs: the peer broke the protocol: a message of unknown kind")
-                     : CompletionStatus(completion),
+                     : ReasonOf(connection, completion),
              refused);
+}
+
+// What is flushed follows from something that the device may have reported.
+absl::Status VerbsTransport::ReasonOf(const VerbsConnection& connection, const ibv_wc& completion) {
+  if (FaultOf(completion.status).action == FaultAction::kFlushed) {
+    network_->TakeAsyncEvents();
+    if (absl::Status reported = ReportedFault(connection); !reported.ok()) return reported;
+  }
+  return CompletionStatus(completion);
 }
 
 absl::Status VerbsTransport::ReportedFault(const VerbsConnection& connection) const {

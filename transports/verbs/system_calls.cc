@@ -8,12 +8,14 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/errno_status.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/units.h"
+#include "transports/verbs/async_events.h"
 #include "transports/verbs/calls.h"
 #include "transports/verbs/numa.h"
 
@@ -80,6 +82,11 @@ ContextUses& Uses() {
   return *uses;
 }
 
+AsyncEvents& Events() {
+  static auto* const events = new AsyncEvents;
+  return *events;
+}
+
 // The context stays librdmacm's, which closes these descriptors once more when it finds the device missing.
 void CloseUnder(const ibv_context* context) {
   const int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -92,6 +99,7 @@ void CloseUnder(const ibv_context* context) {
 class SystemCalls final : public VerbsCalls {
  public:
   ~SystemCalls() override {
+    StopListening();
     if (contexts_ == nullptr) return;
     const std::lock_guard<std::mutex> lock(Uses().mutex);
     for (ibv_context** context = contexts_; *context != nullptr; ++context) {
@@ -229,9 +237,12 @@ class SystemCalls final : public VerbsCalls {
   void DestroyCompletionChannel(ibv_comp_channel* channel) override { ibv_destroy_comp_channel(channel); }
 
   absl::StatusOr<ibv_cq*> CreateCompletionQueue(ibv_context* context, int entries, ibv_comp_channel* channel) override {
-    return Made(ibv_create_cq(context, entries, nullptr, channel, 0), "ibv_create_cq");
+    return Owned(ibv_create_cq(context, entries, nullptr, channel, 0), "ibv_create_cq");
   }
-  void DestroyCompletionQueue(ibv_cq* queue) override { ibv_destroy_cq(queue); }
+  void DestroyCompletionQueue(ibv_cq* queue) override {
+    Events().Disown(queue);
+    ibv_destroy_cq(queue);
+  }
 
   void TakeCompletionEvents(ibv_comp_channel* channel) override {
     ibv_cq* queue = nullptr;
@@ -243,20 +254,27 @@ class SystemCalls final : public VerbsCalls {
     ibv_srq_init_attr attributes = {};
     attributes.attr.max_wr = entries;
     attributes.attr.max_sge = 1;
-    return Made(ibv_create_srq(domain, &attributes), "ibv_create_srq");
+    return Owned(ibv_create_srq(domain, &attributes), "ibv_create_srq");
   }
-  void DestroySharedReceiveQueue(ibv_srq* queue) override { ibv_destroy_srq(queue); }
+  void DestroySharedReceiveQueue(ibv_srq* queue) override {
+    Events().Disown(queue);
+    ibv_destroy_srq(queue);
+  }
 
-  void TakeAsyncEvents(ibv_context* context, absl::FunctionRef<void(const ibv_async_event&)> take) override {
+  void ListenToAsyncEvents(ibv_context* context, absl::AnyInvocable<void(const ibv_async_event&)> take) override {
+    Events().Listen(this, context, std::move(take));
+  }
+  void StopListening() override { Events().StopListening(this); }
+  void TakeAsyncEvents(ibv_context* context) override {
     ibv_async_event event;
     while (ibv_get_async_event(context, &event) == 0) {
-      take(event);
+      Events().Deliver(context, event);
       ibv_ack_async_event(&event);
     }
   }
 
   absl::StatusOr<ibv_qp*> CreateQueuePair(ibv_pd* domain, ibv_qp_init_attr* attributes) override {
-    return Made(ibv_create_qp(domain, attributes), "ibv_create_qp");
+    return Owned(ibv_create_qp(domain, attributes), "ibv_create_qp");
   }
 
   absl::Status PrepareQueuePair(rdma_cm_id* id, ibv_qp* qp) override {
@@ -269,15 +287,15 @@ class SystemCalls final : public VerbsCalls {
     return Result(ibv_modify_qp(qp, &attributes, mask | IBV_QP_ACCESS_FLAGS), "ibv_modify_qp to INIT");
   }
 
-  absl::StatusOr<ibv_mtu> ReadyQueuePair(rdma_cm_id* id, ibv_qp* qp, const QueuePairSettings& settings) override {
+  absl::StatusOr<SettledPath> ReadyQueuePair(rdma_cm_id* id, ibv_qp* qp, const QueuePairSettings& settings) override {
+    SettledPath settled;
     ibv_qp_attr attributes = {};
     int mask = 0;
     attributes.qp_state = IBV_QPS_RTR;
     MCP_RETURN_IF_ERROR(Result(rdma_init_qp_attr(id, &attributes, &mask), "rdma_init_qp_attr to RTR"));
-    attributes.path_mtu = std::min(attributes.path_mtu, settings.path_mtu_max);
+    settled.path_mtu = attributes.path_mtu = std::min(attributes.path_mtu, settings.path_mtu_max);
     attributes.min_rnr_timer = settings.rnr_timer_min;
-    attributes.max_dest_rd_atomic = settings.reads_max;
-    const ibv_mtu path_mtu = attributes.path_mtu;
+    settled.reads_in = attributes.max_dest_rd_atomic = std::min(attributes.max_dest_rd_atomic, settings.reads_max);
     MCP_RETURN_IF_ERROR(Result(
         ibv_modify_qp(qp, &attributes, mask | IBV_QP_PATH_MTU | IBV_QP_MIN_RNR_TIMER | IBV_QP_MAX_DEST_RD_ATOMIC),
         "ibv_modify_qp to RTR"));
@@ -288,10 +306,10 @@ class SystemCalls final : public VerbsCalls {
     attributes.timeout = settings.timeout;
     attributes.retry_cnt = settings.retry_count;
     attributes.rnr_retry = settings.rnr_retry_count;
-    attributes.max_rd_atomic = settings.reads_max;
+    settled.reads_out = attributes.max_rd_atomic = std::min(attributes.max_rd_atomic, settings.reads_max);
     mask |= IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC;
     MCP_RETURN_IF_ERROR(Result(ibv_modify_qp(qp, &attributes, mask), "ibv_modify_qp to RTS"));
-    return path_mtu;
+    return settled;
   }
 
   absl::Status FailQueuePair(ibv_qp* qp) override {
@@ -299,7 +317,10 @@ class SystemCalls final : public VerbsCalls {
     attributes.qp_state = IBV_QPS_ERR;
     return Result(ibv_modify_qp(qp, &attributes, IBV_QP_STATE), "ibv_modify_qp to ERR");
   }
-  void DestroyQueuePair(ibv_qp* qp) override { ibv_destroy_qp(qp); }
+  void DestroyQueuePair(ibv_qp* qp) override {
+    Events().Disown(qp);
+    ibv_destroy_qp(qp);
+  }
 
   absl::StatusOr<rdma_event_channel*> CreateEventChannel() override {
     MCP_ASSIGN_OR_RETURN(rdma_event_channel * channel, Made(rdma_create_event_channel(), "rdma_create_event_channel"));
@@ -361,6 +382,12 @@ class SystemCalls final : public VerbsCalls {
   void Disconnect(rdma_cm_id* id) override { rdma_disconnect(id); }
 
  private:
+  template <class T>
+  absl::StatusOr<T*> Owned(T* object, const char* what) {
+    if (object != nullptr) Events().Own(this, object);
+    return Made(object, what);
+  }
+
   ibv_context** contexts_ = nullptr;  // ends with a null
 };
 
