@@ -211,8 +211,14 @@ TEST_P(VerbsSession, MemoryOfADmabufIsGotByItsOwnRegistration) {
 }
 
 // Devices of which one has fewer RDMA reads under way than the other would send.
+template <int client_reads, int server_reads>
 class VerbsSessionOfUnevenHosts : public VerbsSession {
  protected:
+  EngineWorld::Setup WorldSetup() override {
+    EngineWorld::Setup setup = VerbsSession::WorldSetup();
+    setup.reads = {client_reads, server_reads};
+    return setup;
+  }
   void EachGetsFromTheOther() {
     StartTransfers(1);
     ExpectTransferred();
@@ -224,26 +230,12 @@ class VerbsSessionOfUnevenHosts : public VerbsSession {
   }
 };
 
-class VerbsSessionToALesserHost : public VerbsSessionOfUnevenHosts {
- protected:
-  EngineWorld::Setup WorldSetup() override {
-    EngineWorld::Setup setup = VerbsSession::WorldSetup();
-    setup.reads = {16, 4};
-    return setup;
-  }
-};
+using VerbsSessionToALesserHost = VerbsSessionOfUnevenHosts<16, 4>;
+using VerbsSessionFromALesserHost = VerbsSessionOfUnevenHosts<4, 16>;
 INSTANTIATE_TEST_SUITE_P(Every, VerbsSessionToALesserHost, testing::ValuesIn(CasesOf({2})), SessionCaseName);
-TEST_P(VerbsSessionToALesserHost, EachGetsFromTheOther) { EachGetsFromTheOther(); }
-
-class VerbsSessionFromALesserHost : public VerbsSessionOfUnevenHosts {
- protected:
-  EngineWorld::Setup WorldSetup() override {
-    EngineWorld::Setup setup = VerbsSession::WorldSetup();
-    setup.reads = {4, 16};
-    return setup;
-  }
-};
 INSTANTIATE_TEST_SUITE_P(Every, VerbsSessionFromALesserHost, testing::ValuesIn(CasesOf({2})), SessionCaseName);
+
+TEST_P(VerbsSessionToALesserHost, EachGetsFromTheOther) { EachGetsFromTheOther(); }
 TEST_P(VerbsSessionFromALesserHost, EachGetsFromTheOther) { EachGetsFromTheOther(); }
 
 // Hosts of two devices, of which a session takes both.

@@ -99,7 +99,6 @@ void CloseUnder(const ibv_context* context) {
 class SystemCalls final : public VerbsCalls {
  public:
   ~SystemCalls() override {
-    StopListening();
     if (contexts_ == nullptr) return;
     const std::lock_guard<std::mutex> lock(Uses().mutex);
     for (ibv_context** context = contexts_; *context != nullptr; ++context) {
