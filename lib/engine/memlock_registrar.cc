@@ -2,6 +2,8 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/units.h"
@@ -9,17 +11,38 @@
 
 namespace mcp::internal {
 
+// Known before it is locked: who unlocks a part of it at that moment leaves it alone.
 absl::StatusOr<uint64_t> MemlockRegistrar::Register(absl::Span<std::byte> range) {
-  MCP_RETURN_IF_ERROR(LockMemory(range.data(), range.size(), absl::StrCat("register ", FormatBytes(range.size()))));
-  locked_.emplace(next_, range);
-  return next_++;
+  uint64_t handle;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    handle = next_++;
+    locked_.emplace(handle, range);
+  }
+  absl::Status locked = LockMemory(range.data(), range.size(), absl::StrCat("register ", FormatBytes(range.size())));
+  if (locked.ok()) return handle;
+  Deregister(handle);  // mlock may have locked a part
+  return locked;
+}
+
+void MemlockRegistrar::Deregister(uint64_t handle) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = locked_.find(handle);
+  const absl::Span<std::byte> range = found->second;
+  locked_.erase(found);
+  Unlock(range);
 }
 
 // The range may be unmapped by now, which unlocks it as well: the result says nothing.
-void MemlockRegistrar::Deregister(uint64_t handle) {
-  const auto found = locked_.find(handle);
-  munlock(found->second.data(), found->second.size());
-  locked_.erase(found);
+void MemlockRegistrar::Unlock(absl::Span<std::byte> range) {
+  for (const auto& [handle, other] : locked_) {
+    std::byte* const start = std::max(range.begin(), other.begin());
+    std::byte* const end = std::min(range.end(), other.end());
+    if (start >= end) continue;
+    if (range.begin() < start) Unlock(absl::MakeSpan(range.begin(), start));
+    range = absl::MakeSpan(end, range.end());
+  }
+  if (!range.empty()) munlock(range.data(), range.size());
 }
 
 }  // namespace mcp::internal

@@ -23,14 +23,14 @@ struct alignas(64) RegistrationCache::Entry {
   std::atomic<uint64_t> handle{0};
   std::atomic<uint64_t> last_use{0};  // in misses_
 
-  uint64_t length() const { return end.load(std::memory_order_relaxed) - start.load(std::memory_order_relaxed); }
+  Range range() const { return {start.load(std::memory_order_relaxed), end.load(std::memory_order_relaxed)}; }
   bool unused() const { return users.load(std::memory_order_seq_cst) == 0; }
 };
 
 uint64_t Registration::handle() const { return entry_->handle.load(std::memory_order_relaxed); }
 
 absl::Span<std::byte> Registration::range() const {
-  return {reinterpret_cast<std::byte*>(entry_->start.load(std::memory_order_relaxed)), entry_->length()};
+  return {reinterpret_cast<std::byte*>(entry_->start.load(std::memory_order_relaxed)), entry_->range().length()};
 }
 
 RegistrationCache::RegistrationCache(Registrar& registrar, const Limits& limits)
@@ -47,15 +47,25 @@ RegistrationCache::~RegistrationCache() {
 
 absl::StatusOr<Registration> RegistrationCache::Acquire(const void* address, uint64_t length) {
   Range range;
-  if (ABSL_PREDICT_FALSE(!Widen(address, length, &range))) {
-    return absl::InvalidArgumentError(absl::StrCat("register ", length, " bytes at 0x",
-                                                   absl::Hex(reinterpret_cast<uint64_t>(address)),
-                                                   ": not a range of memory"));
-  }
+  MCP_RETURN_IF_ERROR(CheckedRange(address, length, &range));
   if (Entry* entry = Hit(range)) return Registration(this, entry);
-  const std::lock_guard<std::mutex> lock(mutex_);
+  std::unique_lock<std::mutex> lock(mutex_);
+  Range merged = WithOverlapping(range);
+  while (IsBeingRegistered(merged)) {
+    registered_.wait(lock);
+    merged = WithOverlapping(range);
+  }
   if (Entry* entry = Hit(range)) return Registration(this, entry);  // another thread's miss brought it
-  MCP_ASSIGN_OR_RETURN(Entry* const entry, Miss(range));
+  MCP_ASSIGN_OR_RETURN(Entry* const entry, Miss(merged, lock));
+  return Registration(this, entry);
+}
+
+absl::StatusOr<Registration> RegistrationCache::AcquireApart(const void* address, uint64_t length) {
+  Range range;
+  MCP_RETURN_IF_ERROR(CheckedRange(address, length, &range));
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (IsBeingRegistered(range) || !Overlapping(range).empty()) return Registration();
+  MCP_ASSIGN_OR_RETURN(Entry* const entry, Miss(range, lock));
   return Registration(this, entry);
 }
 
@@ -64,6 +74,12 @@ Registration RegistrationCache::Find(const void* address, uint64_t length) {
   if (ABSL_PREDICT_FALSE(!Widen(address, length, &range))) return Registration();
   Entry* entry = Hit(range);
   return entry == nullptr ? Registration() : Registration(this, entry);
+}
+
+absl::Status RegistrationCache::CheckedRange(const void* address, uint64_t length, Range* range) const {
+  if (ABSL_PREDICT_TRUE(Widen(address, length, range))) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "register ", length, " bytes at 0x", absl::Hex(reinterpret_cast<uint64_t>(address)), ": not a range of memory"));
 }
 
 bool RegistrationCache::Widen(const void* address, uint64_t length, Range* range) const {
@@ -96,35 +112,65 @@ void RegistrationCache::Release(Entry* entry) {
   Reap(entry);
 }
 
-absl::StatusOr<RegistrationCache::Entry*> RegistrationCache::Miss(Range range) {
-  for (uint32_t slot : Overlapping(range)) {
-    range.start = std::min(range.start, entries_[slot].start.load(std::memory_order_relaxed));
-    range.end = std::max(range.end, entries_[slot].end.load(std::memory_order_relaxed));
-  }
+// The room is taken before and filled after the registrar's work, which may take seconds and holds nothing up but
+// misses that overlap it.
+absl::StatusOr<RegistrationCache::Entry*> RegistrationCache::Miss(const Range& range,
+                                                                  std::unique_lock<std::mutex>& lock) {
   MCP_RETURN_IF_ERROR(MakeRoom(range));
-  MCP_ASSIGN_OR_RETURN(const uint64_t handle,
-                       registrar_.Register({reinterpret_cast<std::byte*>(range.start), range.length()}));
   const uint32_t slot = free_.back();
   free_.pop_back();
   Entry& entry = entries_[slot];
   entry.users.fetch_add(1, std::memory_order_seq_cst);  // not a store: a late reader may be counted in
+  entry.start.store(range.start, std::memory_order_release);
+  entry.end.store(range.end, std::memory_order_release);
+  entry.state.store(State::kRegistering, std::memory_order_seq_cst);
+  registering_.push_back(slot);
+  ++statistics_.entries;
+  statistics_.bytes += range.length();
+  lock.unlock();
+  const absl::StatusOr<uint64_t> handle =
+      registrar_.Register({reinterpret_cast<std::byte*>(range.start), range.length()});
+  lock.lock();
+  std::erase(registering_, slot);
+  registered_.notify_all();
+  if (!handle.ok()) {
+    entry.users.fetch_sub(1, std::memory_order_seq_cst);
+    Free(slot);
+    return handle.status();
+  }
+  entry.handle.store(*handle, std::memory_order_release);
+  ++statistics_.misses;
+  if (entry.state.load(std::memory_order_relaxed) == State::kRegistering) PutInPlace(slot);
+  return &entry;
+}
+
+// Of what it overlaps.
+void RegistrationCache::PutInPlace(uint32_t slot) {
+  Entry& entry = entries_[slot];
+  const Range range = entry.range();
   const std::vector<uint32_t> replaced = Overlapping(range);
   {
     RangeIndex::Change change(&index_);
     for (uint32_t old : replaced) Retire(&change, old);
-    entry.start.store(range.start, std::memory_order_release);
-    entry.end.store(range.end, std::memory_order_release);
-    entry.handle.store(handle, std::memory_order_release);
     entry.last_use.store(misses_.fetch_add(1, std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     entry.state.store(State::kLive, std::memory_order_seq_cst);
     change.Insert(range.start, slot);
   }
   for (uint32_t old : replaced) Reap(&entries_[old]);
-  ++statistics_.entries;
-  ++statistics_.misses;
   statistics_.merges += replaced.empty() ? 0 : 1;
-  statistics_.bytes += range.length();
-  return &entry;
+}
+
+RegistrationCache::Range RegistrationCache::WithOverlapping(Range range) const {
+  for (uint32_t slot : Overlapping(range)) {
+    range.start = std::min(range.start, entries_[slot].range().start);
+    range.end = std::max(range.end, entries_[slot].range().end);
+  }
+  return range;
+}
+
+bool RegistrationCache::IsBeingRegistered(const Range& range) const {
+  return std::any_of(registering_.begin(), registering_.end(),
+                     [&](uint32_t slot) { return entries_[slot].range().Overlaps(range); });
 }
 
 // Live ranges are disjoint, so those that overlap are neighbours.
@@ -153,10 +199,19 @@ absl::Status RegistrationCache::MakeRoom(const Range& range) {
   }
   while (!Fits(range)) {
     const uint32_t slot = LeastRecentlyUsed();
-    if (slot == RangeIndex::kNone) return CheckRoomBesideUsers(range);
-    Evict(slot);
+    if (slot != RangeIndex::kNone) {
+      Evict(slot);
+      continue;
+    }
+    MCP_RETURN_IF_ERROR(CheckRoomBesideUsers(range));
+    ReapUnused();
   }
   return absl::OkStatus();
+}
+
+// What a late reader was counted into when it was retired, and is no more.
+void RegistrationCache::ReapUnused() {
+  for (uint32_t slot = 0; slot < limits_.entries_max; ++slot) Reap(&entries_[slot]);
 }
 
 absl::Status RegistrationCache::CheckRoomBesideUsers(const Range& range) const {
@@ -165,7 +220,7 @@ absl::Status RegistrationCache::CheckRoomBesideUsers(const Range& range) const {
   for (uint32_t slot = 0; slot < limits_.entries_max; ++slot) {
     const Entry& entry = entries_[slot];
     if (entry.state.load(std::memory_order_relaxed) == State::kFree || entry.unused()) continue;
-    bytes += entry.length();
+    bytes += entry.range().length();
     ++entries;
   }
   if (entries < limits_.entries_max && range.length() <= limits_.bytes_max &&
@@ -208,22 +263,33 @@ void RegistrationCache::Retire(RangeIndex::Change* change, uint32_t slot) {
 void RegistrationCache::Reap(Entry* entry) {
   if (entry->state.load(std::memory_order_relaxed) != State::kRetired || !entry->unused()) return;
   registrar_.Deregister(entry->handle.load(std::memory_order_relaxed));
-  statistics_.bytes -= entry->length();
+  Free(static_cast<uint32_t>(entry - entries_.get()));
+}
+
+void RegistrationCache::Free(uint32_t slot) {
+  statistics_.bytes -= entries_[slot].range().length();
   --statistics_.entries;
-  entry->state.store(State::kFree, std::memory_order_seq_cst);
-  free_.push_back(static_cast<uint32_t>(entry - entries_.get()));
+  entries_[slot].state.store(State::kFree, std::memory_order_seq_cst);
+  free_.push_back(slot);
 }
 
 size_t RegistrationCache::Invalidate(const void* address, uint64_t length) {
   const auto start = reinterpret_cast<uint64_t>(address);
   const std::lock_guard<std::mutex> lock(mutex_);
-  const std::vector<uint32_t> slots = Overlapping({start, start + std::min(length, ~start)});
+  const Range range = {start, start + std::min(length, ~start)};
+  const std::vector<uint32_t> slots = Overlapping(range);
+  size_t forgotten = slots.size();
+  for (uint32_t slot : registering_) {
+    if (!entries_[slot].range().Overlaps(range)) continue;
+    entries_[slot].state.store(State::kRetired, std::memory_order_seq_cst);
+    ++forgotten;
+  }
   {
     RangeIndex::Change change(&index_);
     for (uint32_t slot : slots) Retire(&change, slot);
   }
   for (uint32_t slot : slots) Reap(&entries_[slot]);
-  return slots.size();
+  return forgotten;
 }
 
 RegistrationCache::Statistics RegistrationCache::statistics() const {

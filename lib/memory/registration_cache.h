@@ -7,12 +7,15 @@
 //
 // Cost of a hit: a search without locks (range_index.h) and one atomic increment; see perf/micro.
 //
-// Thread rule: any thread. Hits and releases take no lock. Misses exclude each other, also while the registrar works.
+// Thread rule: any thread. Hits and releases take no lock, but for the last release of what has been replaced or
+// forgotten. Misses register at the same time unless they overlap: then one waits for the other. Giving up a
+// registration holds up misses and forgetting for as long as the registrar takes for it.
 // Lifetime rule: the cache outlives its Registrations, and the registrar the cache.
 #ifndef MCP_LIB_MEMORY_REGISTRATION_CACHE_H_
 #define MCP_LIB_MEMORY_REGISTRATION_CACHE_H_
 
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -26,10 +29,11 @@
 
 namespace mcp::internal {
 
-// What makes memory known to a device. Called with the cache's lock held: it must not call the cache.
+// What makes memory known to a device. It must not call the cache.
 class Registrar {
  public:
   virtual ~Registrar() = default;
+  // Any thread, and several at once.
   virtual absl::StatusOr<uint64_t> Register(absl::Span<std::byte> range) = 0;
   virtual void Deregister(uint64_t handle) = 0;
 };
@@ -60,6 +64,10 @@ class RegistrationCache {
   // let it in beside what is in use; else what the registrar says.
   absl::StatusOr<Registration> Acquire(const void* address, uint64_t length);
 
+  // A registration of this range, widened as said, that is its holder's alone unless others ask for parts of it; not
+  // valid where another that is found, or is being made, overlaps it. Errors as for Acquire.
+  absl::StatusOr<Registration> AcquireApart(const void* address, uint64_t length);
+
   // A registration that covers the range, if there is one: a hit or nothing (then it is not valid).
   Registration Find(const void* address, uint64_t length);
 
@@ -71,20 +79,26 @@ class RegistrationCache {
 
  private:
   friend class Registration;
-  enum class State : uint8_t { kFree, kLive, kRetired };  // retired: no longer found, goes with its last user
+  // Retired: no longer found, goes with its last user.
+  enum class State : uint8_t { kFree, kRegistering, kLive, kRetired };
   struct alignas(64) Entry;
   struct Range {
     uint64_t start = 0;
     uint64_t end = 0;
     uint64_t length() const { return end - start; }
+    bool Overlaps(const Range& other) const { return start < other.end && other.start < end; }
   };
 
+  absl::Status CheckedRange(const void* address, uint64_t length, Range* range) const;
   bool Widen(const void* address, uint64_t length, Range* range) const;
   Entry* Hit(const Range& range);
   void Release(Entry* entry);
 
-  // With mutex_ held.
-  absl::StatusOr<Entry*> Miss(Range range);
+  // With mutex_ held; Miss lets go of it while the registrar works.
+  absl::StatusOr<Entry*> Miss(const Range& range, std::unique_lock<std::mutex>& lock);
+  void PutInPlace(uint32_t slot);
+  Range WithOverlapping(Range range) const;
+  bool IsBeingRegistered(const Range& range) const;
   std::vector<uint32_t> Overlapping(const Range& range) const;
   bool Fits(const Range& range) const;
   absl::Status MakeRoom(const Range& range);
@@ -93,6 +107,8 @@ class RegistrationCache {
   void Evict(uint32_t slot);
   void Retire(RangeIndex::Change* change, uint32_t slot);
   void Reap(Entry* entry);
+  void ReapUnused();
+  void Free(uint32_t slot);
 
   Registrar& registrar_;
   const Limits limits_;
@@ -100,6 +116,8 @@ class RegistrationCache {
   RangeIndex index_;
   std::atomic<uint64_t> misses_{0};  // the clock of recency: hits between two misses count as simultaneous
   mutable std::mutex mutex_;         // guards what follows, and changes of the rest
+  std::condition_variable registered_;
+  std::vector<uint32_t> registering_;
   std::vector<uint32_t> free_;
   Statistics statistics_;
 };

@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <condition_variable>
 #include <map>
-#include <set>
-#include <string>
+#include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "lib/base/random.h"
@@ -151,6 +153,20 @@ TEST_F(RegistrationCacheTest, InvalidateForgetsOverlapping) {
   EXPECT_TRUE(registrar_.live.empty());
 }
 
+TEST_F(RegistrationCacheTest, ApartIsNobodyElses) {
+  const auto alone = cache_.AcquireApart(At(10), 4 * kPage);
+  ASSERT_TRUE(alone.ok() && alone->valid());
+  EXPECT_EQ(alone->range().size(), 4 * kPage);
+  for (const auto& [page, pages] : {std::pair<uint64_t, uint64_t>{10, 4}, {11, 1}, {8, 3}, {13, 2}}) {
+    const auto other = cache_.AcquireApart(At(page), pages * kPage);
+    ASSERT_TRUE(other.ok());
+    EXPECT_FALSE(other->valid()) << page;
+  }
+  EXPECT_EQ(misses(), 1u);
+  EXPECT_TRUE(cache_.AcquireApart(At(14), kPage)->valid()) << "beside it";
+  EXPECT_EQ(cache_.AcquireApart(At(1), 0).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(RegistrationCacheTest, RefusesWhatIsNoRange) {
   EXPECT_EQ(cache_.Acquire(At(1), 0).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(cache_.Acquire(At(1), ~uint64_t{0}).status().code(), absl::StatusCode::kInvalidArgument);
@@ -191,6 +207,90 @@ TEST_F(RegistrationCacheTest, RandomRequestsAreCovered) {
   cache_.Invalidate(At(0), ~uint64_t{0});
   EXPECT_TRUE(registrar_.live.empty());
   EXPECT_EQ(cache_.statistics().entries, 0u);
+  EXPECT_EQ(cache_.statistics().bytes, 0u);
+}
+
+// Whose work goes on until it is told to end.
+class SlowRegistrar : public Registrar {
+ public:
+  absl::StatusOr<uint64_t> Register(absl::Span<std::byte> range) override {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (range.data() != slow) return ++last_;
+    working_ = true;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return !working_; });
+    return ++last_;
+  }
+  void Deregister(uint64_t) override { ++deregistered; }
+
+  void AwaitWork() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [this] { return working_; });
+  }
+  void EndWork() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    working_ = false;
+    changed_.notify_all();
+  }
+
+  void* slow = nullptr;
+  std::atomic<int> deregistered{0};
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool working_ = false;
+  uint64_t last_ = 0;
+};
+
+class RegistrationCacheWhileRegistering : public testing::Test {
+ protected:
+  void SetUp() override {
+    registrar_.slow = At(100);
+    slow_ = std::thread([this] { acquired_ = *cache_.Acquire(At(100), 10 * kPage); });
+    registrar_.AwaitWork();
+  }
+  void End() {
+    registrar_.EndWork();
+    slow_.join();
+  }
+
+  SlowRegistrar registrar_;
+  RegistrationCache cache_{registrar_, {.bytes_max = 20 * kPage, .entries_max = 4, .granularity = kPage}};
+  Registration acquired_;
+  std::thread slow_;
+};
+
+TEST_F(RegistrationCacheWhileRegistering, OthersGoOn) {
+  Registration other = *cache_.Acquire(At(10), kPage);
+  EXPECT_EQ(cache_.Invalidate(At(10), kPage), 1u);
+  other.Reset();
+  EXPECT_EQ(registrar_.deregistered, 1);
+  EXPECT_FALSE(cache_.AcquireApart(At(105), kPage)->valid()) << "in the way of what is being made";
+  EXPECT_FALSE(cache_.Find(At(105), kPage).valid());
+  EXPECT_EQ(cache_.Acquire(At(10), 11 * kPage).status().code(), absl::StatusCode::kResourceExhausted)
+      << "its room is taken";
+  End();
+  EXPECT_TRUE(cache_.Find(At(105), kPage).valid());
+}
+
+TEST_F(RegistrationCacheWhileRegistering, WhatOverlapsWaits) {
+  Registration waiter;
+  std::thread other([&] { waiter = *cache_.Acquire(At(105), kPage); });
+  End();
+  other.join();
+  EXPECT_EQ(waiter.handle(), acquired_.handle());
+  EXPECT_EQ(cache_.statistics().misses, 1u);
+}
+
+TEST_F(RegistrationCacheWhileRegistering, WhatIsForgottenServesItsUserAlone) {
+  EXPECT_EQ(cache_.Invalidate(At(109), kPage), 1u);
+  End();
+  EXPECT_TRUE(acquired_.valid());
+  EXPECT_FALSE(cache_.Find(At(105), kPage).valid());
+  EXPECT_EQ(registrar_.deregistered, 0);
+  acquired_.Reset();
+  EXPECT_EQ(registrar_.deregistered, 1);
   EXPECT_EQ(cache_.statistics().bytes, 0u);
 }
 

@@ -84,8 +84,7 @@ class DeviceMemory {
 
   virtual ~DeviceMemory() = default;
 
-  // For the engine's own operations: peers reach parts of it for as long as an operation wants them to. Repeated and
-  // overlapping registrations are cheap.
+  // For the engine's own operations: peers reach parts of it for as long as an operation wants them to.
   virtual absl::StatusOr<std::unique_ptr<Grant>> Register(const DeviceRange& range) = 0;
   // For peers: exactly this range, with exactly these rights (kAccess*), until the grant goes.
   virtual absl::StatusOr<std::unique_ptr<Grant>> Export(const DeviceRange& range, uint32_t access) = 0;

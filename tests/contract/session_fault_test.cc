@@ -234,23 +234,29 @@ INSTANTIATE_TEST_SUITE_P(
                     ThreadedCase{TransportKind::kVerbsFake, 0, 2}, ThreadedCase{TransportKind::kVerbsFake, 2, 2}),
     testing::PrintToStringParamName());
 
-void RunUnderAMix(const ThreadedCase& threaded, double rate, uint64_t seed) {
-  SCOPED_TRACE(SeedNote(seed));
+// What a link layer can mend, and how often each for a few transfers to meet it.
+constexpr struct {
+  FaultKind kind;
+  double rate;
+} kMendable[] = {{FaultKind::kDrop, 0.02},          {FaultKind::kDelay, 0.05},         {FaultKind::kReorder, 0.05},
+                 {FaultKind::kDuplicate, 0.05},     {FaultKind::kCorruptHeader, 0.02}, {FaultKind::kTruncate, 0.05},
+                 {FaultKind::kCorruptPayload, 0.2}, {FaultKind::kCorruptWrite, 0.2},   {FaultKind::kPartialPost, 0.2},
+                 {FaultKind::kPartialPoll, 0.2}};
+
+// Nothing of it fails.
+void RunUnder(const ThreadedCase& threaded, const FaultPlan& plan, WorkloadOptions options) {
+  SCOPED_TRACE(SeedNote(plan.seed));
   EngineWorld::Setup setup;
   setup.kind = threaded.kind;
-  setup.seed = seed;
-  setup.plan = FaultPlan::Mix({FaultKind::kDrop, FaultKind::kDelay, FaultKind::kReorder, FaultKind::kDuplicate,
-                               FaultKind::kCorruptHeader, FaultKind::kCorruptPayload, FaultKind::kCorruptWrite,
-                               FaultKind::kTruncate, FaultKind::kPartialPost, FaultKind::kPartialPoll},
-                              rate, seed);
+  setup.seed = plan.seed;
+  setup.plan = plan;
   Operations operations;
   EngineWorld world(setup);
   operations.set_world(&world);
   Engine* client = world.MakeEngine(threaded.lanes);
   Engine* server = world.MakeEngine(threaded.lanes);
   ASSERT_TRUE(client != nullptr && server != nullptr);
-  WorkloadOptions options;
-  options.seed = seed;
+  options.seed = plan.seed;
   options.session.rails = threaded.rails;
   options.session.recovery_timeout = milliseconds(5000);  // of a busy machine: what goes missing costs a connection
   Workload workload(&world, &operations, client, server, options);
@@ -260,10 +266,28 @@ void RunUnderAMix(const ThreadedCase& threaded, double rate, uint64_t seed) {
   EXPECT_GT(world.ledger()->total(), 0u);
 }
 
+void RunUnderAMix(const ThreadedCase& threaded, double rate, uint64_t seed) {
+  FaultPlan plan;
+  plan.seed = seed;
+  for (const auto& mendable : kMendable) plan.set_rate(mendable.kind, rate);
+  RunUnder(threaded, plan, {});
+}
+
 TEST_P(SessionMendsThreaded, UnderAMixOfFaults) {
   const std::string reason = WhyNoTransport(GetParam().kind);
   if (!reason.empty()) GTEST_SKIP() << reason;
   RunUnderAMix(GetParam(), 0.003, TestSeed(5));
+}
+
+TEST_P(SessionMendsThreaded, UnderEachFaultAlone) {
+  const std::string reason = WhyNoTransport(GetParam().kind);
+  if (!reason.empty()) GTEST_SKIP() << reason;
+  WorkloadOptions options;
+  options.transfers = 60;
+  for (const auto& [kind, rate] : kMendable) {
+    SCOPED_TRACE(FaultKindName(kind));
+    RunUnder(GetParam(), FaultPlan::Only(kind, rate, TestSeed(4)), options);
+  }
 }
 
 // Much goes twice, and requests to send again arrive twice and late: no second copy lands on what came after the first.

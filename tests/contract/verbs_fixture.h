@@ -43,6 +43,7 @@ class VerbsOnFake : public testing::Test {
     EXPECT_EQ(counters.send_overflows, 0u);
     EXPECT_EQ(counters.completion_overflows, 0u);
     EXPECT_EQ(counters.receives_missing, 0u);
+    EXPECT_EQ(counters.receives_lost, 0u);
   }
 
   // As far as the acceptor's answer, of which the connecting side has not heard.

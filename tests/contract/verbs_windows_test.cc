@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/contract/session_fixture.h"
 #include "tests/contract/verbs_fixture.h"
@@ -67,9 +68,10 @@ class VerbsRevocation : public SessionContract {
     return setup;
   }
   // The server receives a message into the middle of its region: the client was let in there.
-  void Exchange(Memory& near, Memory& far) {
+  void Exchange(Memory& near, Memory& far) { Exchange(near, far.Part(kSize, kSize)); }
+  void Exchange(Memory& near, const Slice& far) {
     near.Fill(0, kSize, 1);
-    const auto receive = ops().Receive(server(), 7, far.Part(kSize, kSize));
+    const auto receive = ops().Receive(server(), 7, far);
     const auto send = ops().Send(client(), 7, near.Part(0, kSize));
     ASSERT_TRUE(Finish(receive) && Finish(send));
     ASSERT_TRUE(ops().status(receive).ok()) << ops().status(receive);
@@ -118,6 +120,37 @@ TEST_P(VerbsRevocation, WithoutProtectionARegionStaysOpen) {
   plan_->write = true;
   EXPECT_TRUE(Drive([&] { return far.Bytes(2 * kSize - 1, 1)[0] == std::byte{0xee}; }));
   EXPECT_TRUE(client().status().ok()) << client().status();
+}
+
+// In whichever order they were registered, a peer that was let into the one is not let into the other.
+TEST_P(VerbsRevocation, ARegionOverAPartOfAnother) {
+  if (GetParam().protect) GTEST_SKIP() << "no region lets anybody in";
+  for (const bool outer_first : {true, false}) {
+    for (const bool close : {true, false}) {
+      SCOPED_TRACE(absl::StrCat(outer_first ? "outer first, " : "inner first, ", close ? "closed" : "open"));
+      Memory& near = NewMemory(client_engine(), kSize);
+      std::vector<std::byte> bytes(3 * kSize);
+      absl::StatusOr<Region> outer, inner;
+      const auto open_inner = [&] { inner = server_engine()->Register(bytes.data() + kSize, kSize); };
+      if (!outer_first) open_inner();
+      outer = server_engine()->Register(bytes.data(), bytes.size());
+      if (outer_first) open_inner();
+      ASSERT_TRUE(outer.ok() && inner.ok());
+      Exchange(near, inner->Part(0, kSize));
+      ASSERT_FALSE(HasFatalFailure());
+      FillPattern(absl::MakeSpan(bytes), 2);
+      if (close) {
+        *inner = Region();
+      } else {
+        plan_->window = plan_->window->At(kSize);
+      }
+      plan_->write = true;
+      EXPECT_TRUE(ClientSeesRemoteAccessError());
+      EXPECT_EQ(PatternMismatch(bytes, 2), "") << "a key reached further than its region";
+      ends_ = EngineWorld::Ends();
+      ASSERT_TRUE(world().Connect(client_engine(), server_engine(), Options(), &ends_)) << ends_.status;
+    }
+  }
 }
 
 // By Revoke, or with the region: what the peer still holds is refused, by the public API too.

@@ -140,9 +140,23 @@ void FakeFabric::LoseRequests(int count) {
   requests_to_lose = count;
 }
 
+void FakeFabric::RefuseQueuePairs(bool refuse) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  queue_pairs_refused = refuse;
+}
+
 void FakeFabric::LoseRejections(int count) {
   const std::lock_guard<std::mutex> lock(mutex);
   rejections_to_lose = count;
+}
+
+void FakeFabric::SetLastReceives(LastReceives receives) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  last_receives = receives;
+  if (receives == LastReceives::kKept) return;
+  for (const auto& [number, qp] : queue_pairs) {
+    if (qp->kept_receive.has_value()) FakeOperations::GiveBackReceive(*this, *qp);
+  }
 }
 
 void FakeFabric::Count(const PortCounters& more) {

@@ -246,6 +246,7 @@ class FakeCalls final : public VerbsCalls {
   absl::StatusOr<ibv_qp*> CreateQueuePair(ibv_pd* domain, ibv_qp_init_attr* attributes) override {
     if (attributes->cap.max_inline_data > kInlineMax) return ErrnoStatus(EINVAL, "fake: max_inline_data");
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    if (fabric_->queue_pairs_refused) return ErrnoStatus(ENOMEM, "fake: create a queue pair");
     auto* qp = new FakeQueuePair();
     qp->qp.context = domain->context;
     qp->qp.qp_context = attributes->qp_context;
@@ -283,11 +284,7 @@ class FakeCalls final : public VerbsCalls {
   void DestroyQueuePair(ibv_qp* base) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);
     auto* qp = FakeOf<FakeQueuePair>(base);
-    std::erase_if(qp->context->events, [&](const ibv_async_event& event) { return event.element.qp == base; });
-    fabric_->queue_pairs.erase(qp->qp.qp_num);
-    for (auto& [number, other] : fabric_->queue_pairs) {
-      if (other->to == qp) other->to = nullptr;
-    }
+    FakeOperations::Forget(*fabric_, *qp);
     delete qp;
   }
 

@@ -57,6 +57,7 @@ class FakeFabric {
     uint64_t windows_made = 0;
     uint64_t binds = 0;                        // of memory; unbinding is not counted
     uint64_t regions_lost = 0;                 // deregistered under a window that was bound to them
+    uint64_t receives_lost = 0;                // buffers that went with a queue pair that was destroyed too soon
     size_t regions = 0;                        // registered now
     std::vector<uint64_t> dmabufs_registered;  // from where in them, each time
   };
@@ -79,8 +80,15 @@ class FakeFabric {
   void TakeDmabufsAway();
   // Every engine's device reports it; on queue pairs, for each that it has.
   void Report(ibv_event_type type);
+  // What becomes of a buffer that a queue pair has taken off its shared queue, when it fails: it has come back when
+  // the device says so, at once, or later; or the device does not say.
+  enum class LastReceives { kTold, kKept, kUntold };
+  // For queue pairs that fail from now on. Those that keep one give it back when it is no longer kKept.
+  void SetLastReceives(LastReceives receives);
   // What is posted from now on is left undone until the queue pair fails, as if the peer did not answer.
   void HoldSends(bool hold);
+  // Those that are asked for from now on cannot be made.
+  void RefuseQueuePairs(bool refuse);
   // Of all devices.
   void SetPortsDown(bool down);
   // Nothing gets to or from this address any more: resolving it fails.
@@ -114,9 +122,11 @@ class FakeFabric {
   int fail_next = -1;
   uint64_t spared_before = 0;
   bool hold = false;
+  LastReceives last_receives = LastReceives::kTold;
   bool ports_down = false;
   int requests_to_lose = 0;
   int rejections_to_lose = 0;
+  bool queue_pairs_refused = false;
   PortCounters port_counters;
   int far_device = -1;
   std::map<uint8_t, NodeDistances> distances;

@@ -84,6 +84,37 @@ void FakeOperations::Fail(FakeFabric& fabric, FakeQueuePair& qp) {
     if (held) CompleteSend(fabric, qp, work_id, IBV_WC_WR_FLUSH_ERR);
     held = false;
   }
+  if (qp.shared == nullptr || fabric.last_receives == FakeFabric::LastReceives::kUntold) return;
+  if (fabric.last_receives == FakeFabric::LastReceives::kKept && !qp.shared->empty()) {
+    qp.kept_receive = qp.shared->ring[Wrap(qp.shared->ring, qp.shared->head++)].wr_id;
+    return;
+  }
+  GiveBackReceive(fabric, qp);
+}
+
+void FakeOperations::GiveBackReceive(FakeFabric& fabric, FakeQueuePair& qp) {
+  ibv_wc* completion = qp.kept_receive.has_value() ? NewEntry(fabric, *qp.receives) : nullptr;
+  if (completion != nullptr) {
+    completion->wr_id = *qp.kept_receive;
+    completion->status = IBV_WC_WR_FLUSH_ERR;
+    completion->opcode = IBV_WC_RECV;
+    completion->qp_num = qp.qp.qp_num;
+    Notify(fabric, *qp.receives);
+  }
+  qp.kept_receive.reset();
+  ibv_async_event event = {};
+  event.event_type = IBV_EVENT_QP_LAST_WQE_REACHED;
+  event.element.qp = &qp.qp;
+  Report(*qp.context, event);
+}
+
+void FakeOperations::Forget(FakeFabric& fabric, FakeQueuePair& qp) {
+  std::erase_if(qp.context->events, [&](const ibv_async_event& event) { return event.element.qp == &qp.qp; });
+  if (qp.kept_receive.has_value()) ++fabric.counts.receives_lost;
+  fabric.queue_pairs.erase(qp.qp.qp_num);
+  for (auto& [number, other] : fabric.queue_pairs) {
+    if (other->to == &qp) other->to = nullptr;
+  }
 }
 
 // Of this side's memory.

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -97,6 +98,7 @@ struct FakeQueuePair {
   uint32_t inline_max = 0;
   uint8_t reads_in = 0;
   uint8_t reads_out = 0;
+  std::optional<uint64_t> kept_receive;               // work id of a buffer that it has not given back
   uint32_t peer = 0;                                  // number
   FakeQueuePair* to = nullptr;                        // of that number, once it was found; at no cost only
   std::deque<std::pair<uint64_t, bool>> outstanding;  // work ids not freed by a polled completion; true: held back
@@ -180,6 +182,8 @@ struct FakeOperations {
   static void Notify(FakeFabric& fabric, FakeCompletionQueue& queue);
   static void CompleteSend(FakeFabric& fabric, FakeQueuePair& qp, uint64_t work_id, ibv_wc_status status);
   static void Fail(FakeFabric& fabric, FakeQueuePair& qp);
+  static void GiveBackReceive(FakeFabric& fabric, FakeQueuePair& qp);
+  static void Forget(FakeFabric& fabric, FakeQueuePair& qp);
   static void Report(FakeContext& context, const ibv_async_event& event);
 };
 

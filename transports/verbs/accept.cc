@@ -15,6 +15,8 @@ constexpr int kBacklog = 128;
 constexpr size_t kPartialHellosMax = 256;
 // From accepting to the peer's confirmation.
 constexpr int64_t kConfirmNs = 10 * kNsPerS;
+// Within which the next piece of a hello comes, unless one got lost.
+constexpr int64_t kNextPieceNs = 100 * kNsPerMs;
 
 // A request that waits in the network's waiting room, which belongs to no lane.
 class VerbsPending final : public PendingConnection {
@@ -115,6 +117,8 @@ void VerbsTransport::OnRequest(const ConnectionEvent& event) {
     if (hello.empty() && data->offset != 0 && !partial_hellos_.contains(data->nonce)) {
       return Turn(event.id, {false, data->nonce, 0, "the hello was interrupted"});
     }
+    expects_pieces_ = true;
+    pieces_until_ns_ = clock_->NowNs() + kNextPieceNs;
     return Turn(event.id, {true, data->nonce, static_cast<uint16_t>(data->offset + data->piece.size()), ""});
   }
   if (absl::Status moved = calls().MigrateId(event.id, network_->waiting_room()); !moved.ok()) {
@@ -192,6 +196,7 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
     const QueuePairSettings settings = SettingsFor(*connection, path_mtu_max);
     MCP_ASSIGN_OR_RETURN(const SettledPath settled, calls().ReadyQueuePair(id, connection->qp, settings));
     connection->path_mtu = settled.path_mtu;
+    connection->receives = true;
     const std::array<std::byte, kAcceptBytes> bytes =
         EncodeAccept({static_cast<uint8_t>(connection->path_mtu), connection->device->index, connection->nonce,
                       ElsewhereThan(*connection->device, request)});
@@ -208,6 +213,9 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
   }();
   if (accepted.ok()) return connection->id;
   --handshakes_;
+  const std::string reason = EncodeReject({false, connection->nonce, 0, std::string(accepted.message())});
+  // The peer finds out by itself if this fails.
+  calls().Reject(id, {reinterpret_cast<const std::byte*>(reason.data()), reason.size()}).IgnoreError();
   FinishClose(*connection);
   return absl::Status(accepted.code(),
                       absl::StrCat("verbs: accept ", request.remote_address(), ": ", accepted.message()));
@@ -218,7 +226,9 @@ void VerbsTransport::SayWelcome(VerbsConnection& connection) {
   connection.state = State::kOpen;
   --handshakes_;
   connection.credit = kCreditsPerConnection;
-  if (!PostOwn(connection, MessageType::kWelcome, connection.hello)) return;
+  if (!PostOwn(connection, MessageType::kWelcome, connection.hello)) {
+    return BeginClose(connection, absl::ResourceExhaustedError("verbs: no room for the welcome"), false);
+  }
   connection.hello = {};
   BindLostWindows(connection);
 }

@@ -85,6 +85,8 @@ struct VerbsConnection {
   LaneQueues* queues = nullptr;  // a share of them is taken
   ibv_qp* qp = nullptr;
   QueuePairReport report;
+  bool receives = false;         // the queue pair takes buffers of the shared receive queue
+  bool awaits_receives = false;  // it has failed, and gives them back
   // The peer hung up: closes once what it sent before is delivered.
   enum class HungUp : uint8_t { kNo, kHeard, kLooked };
   HungUp hung_up = HungUp::kNo;

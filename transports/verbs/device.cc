@@ -109,6 +109,8 @@ absl::Status VerbsTransport::MakeQueuePair(VerbsConnection& connection) {
   MCP_RETURN_IF_ERROR(queues->TakeShare());
   connection.queues = queues;
   connection.report.event.store(-1);
+  connection.report.last_receive.store(false);
+  connection.receives = false;
   MCP_ASSIGN_OR_RETURN(connection.qp, queues->CreateQueuePair(&connection.report));
   connection.inline_bytes_max = queues->inline_bytes_max();
   connection.plain_bytes_max = std::min<uint64_t>(connection.device->port_attributes.max_msg_sz, info_.write_bytes_max);

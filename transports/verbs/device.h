@@ -2,7 +2,7 @@
 //
 // Budget of a Post: one doorbell for all of a batch that goes to one connection, one completion for 32 work requests
 // and no copy of payload from 1 KiB on where it lies in registered memory. Of a Poll: two reads of completion queues;
-// every 64th, and not oftener than every 50 us, looks at the connection manager's descriptor too. No allocation or
+// every eighth reads the clock, and every 50 us looks at the connection manager's descriptor too. No allocation or
 // lock; no system call on the way of data.
 //
 // Files: paths (which way to a peer), connect (the connecting side's handshake), accept (listeners and theirs), post,
@@ -10,6 +10,8 @@
 // (what a lane has on a device), memory, network (what lanes share).
 #ifndef MCP_TRANSPORTS_VERBS_DEVICE_H_
 #define MCP_TRANSPORTS_VERBS_DEVICE_H_
+
+#include <poll.h>
 
 #include <array>
 #include <atomic>
@@ -187,6 +189,7 @@ class VerbsTransport final : public Transport, private PeerWindows {
   void DeliverQueued();
   void LookAroundIfDue();
   void LookAround();
+  pollfd* AddDevices(pollfd* to) const;
   void TakeConnectionEvents();
   void HandleConnectionEvent(const ConnectionEvent& event);
   bool ArmAndLook();
@@ -198,6 +201,8 @@ class VerbsTransport final : public Transport, private PeerWindows {
   void AdvanceClosing();
   void CheckDeadlines();
   void CheckReports();
+  bool ReceivesAreBack(VerbsConnection& connection);
+  void OnDrainedTooLate(VerbsConnection& connection);
   void FinishClose(VerbsConnection& connection);
   void DropQueuePair(VerbsConnection& connection);
   void Retire(VerbsConnection& connection, PostedWork& work, bool done);
@@ -257,6 +262,8 @@ class VerbsTransport final : public Transport, private PeerWindows {
   uint32_t handshakes_ = 0;            // connections that wait for the connection manager
   uint32_t rounds_ = 0;
   int64_t looked_around_ns_ = 0;
+  bool expects_pieces_ = false;  // of a hello, until then
+  int64_t pieces_until_ns_ = 0;
   uint64_t reports_seen_ = 0;
   bool holds_waiting_ = false;  // for room in a send queue
   bool look_around_ = true;

@@ -83,8 +83,8 @@ class VerbsMemory::RegionGrant final : public VerbsGrant {
   Registration registration_;
 };
 
-// Of a registration that nobody shares: an export, or memory of a dma-buf, which the cache cannot tell from what else
-// was at its address.
+// Of a registration that is not in the cache: an export, a region over memory of another, or memory of a dma-buf, which
+// the cache cannot tell from what else was at its address.
 class VerbsMemory::OwnGrant final : public VerbsGrant {
  public:
   OwnGrant(VerbsMemory& memory, std::unique_ptr<DeviceRegions> regions, const DeviceRange& range, int dmabuf_fd)
@@ -116,14 +116,25 @@ absl::StatusOr<std::unique_ptr<DeviceMemory::Grant>> VerbsMemory::Register(const
 
 absl::StatusOr<std::unique_ptr<VerbsGrant>> VerbsMemory::MakeGrant(const DeviceRange& range) {
   if (range.dmabuf_fd < 0) {
-    MCP_ASSIGN_OR_RETURN(Registration registration, cache_.Acquire(range.bytes.data(), range.bytes.size()));
-    return std::make_unique<RegionGrant>(*this, std::move(registration), range.bytes.data());
+    MCP_ASSIGN_OR_RETURN(Registration registration, RegistrationFor(range.bytes));
+    if (registration.valid()) {
+      return std::make_unique<RegionGrant>(*this, std::move(registration), range.bytes.data());
+    }
+    MCP_ASSIGN_OR_RETURN(std::unique_ptr<DeviceRegions> regions, MakeRegionsAsCanBe(range.bytes));
+    return std::make_unique<OwnGrant>(*this, std::move(regions), range, -1);
   }
   MCP_ASSIGN_OR_RETURN(std::unique_ptr<DeviceRegions> regions, MakeRegions(range, RegionFlags(kind_)));
   regions->shared = kind_ == Regions::kShared;
   const int kept = fcntl(range.dmabuf_fd, F_DUPFD_CLOEXEC, 0);  // for exports
   if (kept < 0) return ErrnoStatus(errno, "register: duplicate the dma-buf's descriptor");
   return std::make_unique<OwnGrant>(*this, std::move(regions), range, kept);
+}
+
+// A key that peers are told is of one region alone: of no more than its bytes, and for no longer than it is open. Where
+// peers are told none, regions may share. Not valid: others are in the way of one that is found in the cache.
+absl::StatusOr<Registration> VerbsMemory::RegistrationFor(absl::Span<std::byte> range) {
+  if (kind_ == Regions::kShared) return cache_.AcquireApart(range.data(), range.size());
+  return cache_.Acquire(range.data(), range.size());
 }
 
 absl::StatusOr<std::unique_ptr<DeviceMemory::Grant>> VerbsMemory::Export(const DeviceRange& range, uint32_t access) {
@@ -160,16 +171,21 @@ absl::StatusOr<std::unique_ptr<DeviceRegions>> VerbsMemory::MakeRegions(const De
 }
 
 // Memory that may only be read can still be sent from.
-absl::StatusOr<uint64_t> VerbsMemory::CacheRegistrar::Register(absl::Span<std::byte> range) {
-  absl::StatusOr<std::unique_ptr<DeviceRegions>> regions = memory_.MakeRegions(range, RegionFlags(memory_.kind_));
+absl::StatusOr<std::unique_ptr<DeviceRegions>> VerbsMemory::MakeRegionsAsCanBe(absl::Span<std::byte> range) {
+  absl::StatusOr<std::unique_ptr<DeviceRegions>> regions = MakeRegions(range, RegionFlags(kind_));
   const bool writable = regions.ok();
   if (!writable) {
     const absl::Status why = regions.status();
-    regions = memory_.MakeRegions(range, kReadOnly);
+    regions = MakeRegions(range, kReadOnly);
     if (!regions.ok()) return why;
   }
-  (*regions)->shared = writable && memory_.kind_ == Regions::kShared;
-  return reinterpret_cast<uint64_t>(regions->release());
+  (*regions)->shared = writable && kind_ == Regions::kShared;
+  return regions;
+}
+
+absl::StatusOr<uint64_t> VerbsMemory::CacheRegistrar::Register(absl::Span<std::byte> range) {
+  MCP_ASSIGN_OR_RETURN(std::unique_ptr<DeviceRegions> regions, memory_.MakeRegionsAsCanBe(range));
+  return reinterpret_cast<uint64_t>(regions.release());
 }
 
 }  // namespace mcp::internal

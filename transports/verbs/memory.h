@@ -1,9 +1,9 @@
 // Memory as the host's RDMA devices know it: registered once, whatever device a connection goes by.
 //
-// Regions are registered through a cache, for the work of this side and for what its operations let peers write. An
-// export has a registration of its own, of exactly its range and rights, so that taking it back takes nothing else back
-// and leaves nothing behind. Where operations are protected, peers are let into no region as such, but by windows that
-// are bound to it (windows.cc), or by an export.
+// Regions are registered through a cache, in which work finds those that it was not told of. What peers are told the
+// key of, a region or an export, has a registration of its own, of exactly its range and rights, so that taking it back
+// takes nothing else back and leaves nothing behind. Where operations are protected, peers are let into no region as
+// such, but by windows that are bound to it (windows.cc), or by an export.
 //
 // Thread rule: any thread. FindLocal takes no lock.
 #ifndef MCP_TRANSPORTS_VERBS_MEMORY_H_
@@ -130,7 +130,9 @@ class VerbsMemory final : public DeviceMemory {
   class OwnGrant;
 
   absl::StatusOr<std::unique_ptr<VerbsGrant>> MakeGrant(const DeviceRange& range);
+  absl::StatusOr<Registration> RegistrationFor(absl::Span<std::byte> range);
   absl::StatusOr<std::unique_ptr<DeviceRegions>> MakeRegions(const DeviceRange& range, unsigned access);
+  absl::StatusOr<std::unique_ptr<DeviceRegions>> MakeRegionsAsCanBe(absl::Span<std::byte> range);
 
   class CacheRegistrar final : public Registrar {
    public:

@@ -368,15 +368,21 @@ void VerbsNetworkImpl::ListenToDevices() {
 }
 
 void VerbsNetworkImpl::TakeAsyncEvents() {
-  for (const auto& device : devices_) calls_->TakeAsyncEvents(device->opened.context);
+  for (const auto& device : devices_) {
+    if (!device->gone.load(std::memory_order_acquire)) calls_->TakeAsyncEvents(device->opened.context);
+  }
 }
 
 void VerbsNetworkImpl::Take(VerbsDevice& device, const ibv_async_event& event) {
   const AsyncFault& fault = FaultOf(event.event_type);
   switch (fault.action) {
     case FaultAction::kNone:
-    case FaultAction::kFlushed:
       return;
+    case FaultAction::kFlushed:
+      if (event.element.qp->qp_context == nullptr) return;
+      SetTellsLastReceive(device, VerbsDevice::TellsLastReceive::kYes);
+      static_cast<QueuePairReport*>(event.element.qp->qp_context)->last_receive.store(true, std::memory_order_release);
+      break;
     case FaultAction::kRetry:
       logger_->Log(LogLevel::kWarning, "verbs ", device.opened.name, ": ", ibv_event_type_str(event.event_type), ": ",
                    fault.cause);
@@ -392,6 +398,12 @@ void VerbsNetworkImpl::Take(VerbsDevice& device, const ibv_async_event& event) {
       return ReportGone(device);
   }
   Announce();
+}
+
+void VerbsNetworkImpl::SetTellsLastReceive(const VerbsDevice& device, VerbsDevice::TellsLastReceive tells) {
+  for (const auto& port : devices_) {
+    if (port->opened.context == device.opened.context) port->tells_last_receive.store(tells, std::memory_order_relaxed);
+  }
 }
 
 void VerbsNetworkImpl::ReportGone(VerbsDevice& device) {

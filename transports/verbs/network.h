@@ -36,6 +36,10 @@ struct VerbsDevice {
   NodeDistances distances{};  // from each node of memory
   ibv_pd* domain = nullptr;
   std::atomic<bool> gone{false};
+  // Whether it says when a failed queue pair has given back what it took off its shared receive queue, as it has to
+  // (InfiniBand Architecture, 10.3.1): soft-RoCE did not before Linux 6.4.
+  enum class TellsLastReceive : uint8_t { kUnknown, kYes, kNo };
+  std::atomic<TellsLastReceive> tells_last_receive{TellsLastReceive::kUnknown};
   // As of the last time that a lane asked.
   std::mutex counters_mutex;
   Losses losses;
@@ -47,7 +51,8 @@ inline constexpr int64_t kCountersEveryNs = 50'000'000;
 
 // A queue pair's part in what devices report: written by whichever lane takes the event, read by its own.
 struct QueuePairReport {
-  std::atomic<int> event{-1};  // an ibv_event_type that calls for an end
+  std::atomic<int> event{-1};             // an ibv_event_type that calls for an end
+  std::atomic<bool> last_receive{false};  // what it took off the shared receive queue has come back
 };
 
 class VerbsNetworkImpl final : public VerbsNetwork {
@@ -91,6 +96,8 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   // Takes what the devices have to report, also of other engines'. Counts in reports() what concerns connections, for
   // lanes to look.
   void TakeAsyncEvents();
+  // Of the device that all its ports are of.
+  void SetTellsLastReceive(const VerbsDevice& device, VerbsDevice::TellsLastReceive tells);
   // The device is of no more use: every connection on it is to close.
   void ReportGone(VerbsDevice& device);
   // Of all its connections: devices count by port. Asks them at most every kCountersEveryNs, whoever wants to know.

@@ -18,7 +18,7 @@ namespace {
 
 // The connection manager's descriptor and the devices' are looked at by a system call: after so many rounds, and so
 // long, since the last look.
-constexpr uint32_t kRoundsPerLook = 64;
+constexpr uint32_t kRoundsPerLook = 8;
 constexpr int64_t kLookEveryNs = 50'000;
 constexpr int kCompletionsPerLook = 16;
 
@@ -51,7 +51,7 @@ size_t VerbsTransport::Poll(absl::Span<Event> events) {
     PollSends(*queues);
   }
   if (!sent_.empty()) DeliverSent();
-  if (++rounds_ % kRoundsPerLook == 0 || look_around_ || handshakes_ > 0) LookAroundIfDue();
+  if (++rounds_ % kRoundsPerLook == 0 || look_around_ || handshakes_ > 0 || expects_pieces_) LookAroundIfDue();
   if (ABSL_PREDICT_FALSE(network_->reports() != reports_seen_)) CheckReports();
   if (ABSL_PREDICT_FALSE(holds_waiting_)) SeeHoldsThrough();
   if (handshakes_ > 0 || !closing_.empty()) {
@@ -179,7 +179,9 @@ void VerbsTransport::DeliverQueued() {
 
 void VerbsTransport::LookAroundIfDue() {
   const int64_t now_ns = clock_->NowNs();
-  if (!look_around_ && handshakes_ == 0 && now_ns - looked_around_ns_ < kLookEveryNs) return;
+  expects_pieces_ = expects_pieces_ && now_ns < pieces_until_ns_;
+  const bool expects = look_around_ || handshakes_ > 0 || expects_pieces_;
+  if (!expects && now_ns - looked_around_ns_ < kLookEveryNs) return;
   looked_around_ns_ = now_ns;
   look_around_ = false;
   LookAround();
@@ -188,16 +190,22 @@ void VerbsTransport::LookAroundIfDue() {
 void VerbsTransport::LookAround() {
   pollfd descriptors[1 + kDevicesMax];
   descriptors[0] = {channel_->fd, POLLIN, 0};
-  const size_t devices = network_->device_count();
-  for (size_t i = 0; i < devices; ++i) {
-    descriptors[i + 1] = {network_->device(i).opened.context->async_fd, POLLIN, 0};
-  }
-  if (poll(descriptors, 1 + devices, 0) <= 0) return;
+  pollfd* const end = AddDevices(descriptors + 1);
+  if (poll(descriptors, static_cast<nfds_t>(end - descriptors), 0) <= 0) return;
   if (descriptors[0].revents != 0) TakeConnectionEvents();
-  if (std::any_of(descriptors + 1, descriptors + 1 + devices, [](const pollfd& p) { return p.revents != 0; })) {
+  if (std::any_of(descriptors + 1, end, [](const pollfd& p) { return p.revents != 0; })) {
     network_->TakeAsyncEvents();
   }
   if (!queued_.empty()) DeliverQueued();
+}
+
+// Those whose driver has let go of them stay readable, and have nothing more to say.
+pollfd* VerbsTransport::AddDevices(pollfd* to) const {
+  for (size_t i = 0; i < network_->device_count(); ++i) {
+    const VerbsDevice& device = network_->device(i);
+    if (!device.gone.load(std::memory_order_acquire)) *to++ = {device.opened.context->async_fd, POLLIN, 0};
+  }
+  return to;
 }
 
 void VerbsTransport::TakeConnectionEvents() {
@@ -269,8 +277,8 @@ void VerbsTransport::Wake() {
 bool VerbsTransport::ArmAndLook() {
   bool found = false;
   ibv_wc completions[kCompletionsPerLook];
-  for (const std::unique_ptr<LaneQueues>& queues : queues_) {
-    if (queues == nullptr) continue;
+  for (LaneQueues* const queues : queues_in_use_) {
+    if (queues->device().gone.load(std::memory_order_acquire)) continue;
     for (const bool receives : {true, false}) {
       ibv_cq* queue = receives ? queues->receive_queue() : queues->send_queue();
       std::vector<ibv_wc>& aside = receives ? queues->set_aside_receives() : queues->set_aside_sends();
@@ -309,26 +317,26 @@ void VerbsTransport::Block(int64_t deadline_ns) {
   const int64_t left_ns = deadline_ns - clock_->NowNs();
   if (left_ns <= 0) return;
   pollfd descriptors[2 + 2 * kDevicesMax];
-  nfds_t count = 0;
-  descriptors[count++] = {wake_fd_, POLLIN, 0};
-  descriptors[count++] = {channel_->fd, POLLIN, 0};
-  for (size_t i = 0; i < network_->device_count(); ++i) {
-    descriptors[count++] = {network_->device(i).opened.context->async_fd, POLLIN, 0};
-  }
-  const nfds_t first_channel = count;
-  for (const std::unique_ptr<LaneQueues>& queues : queues_) {
-    if (queues != nullptr) descriptors[count++] = {queues->channel()->fd, POLLIN, 0};
+  descriptors[0] = {wake_fd_, POLLIN, 0};
+  descriptors[1] = {channel_->fd, POLLIN, 0};
+  pollfd* const first_channel = AddDevices(descriptors + 2);
+  LaneQueues* listened[kDevicesMax];
+  nfds_t channels = 0;
+  for (LaneQueues* const queues : queues_in_use_) {
+    if (queues->device().gone.load(std::memory_order_acquire)) continue;
+    first_channel[channels] = {queues->channel()->fd, POLLIN, 0};
+    listened[channels++] = queues;
   }
   const timespec timeout = {static_cast<time_t>(left_ns / kNsPerS), static_cast<long>(left_ns % kNsPerS)};
+  const auto count = static_cast<nfds_t>(first_channel - descriptors) + channels;
   if (ppoll(descriptors, count, &timeout, nullptr) <= 0) return;
   if (descriptors[0].revents != 0) {
     uint64_t wakes;
     [[maybe_unused]] const ssize_t bytes = read(wake_fd_, &wakes, sizeof(wakes));
   }
-  for (nfds_t i = 1; i < first_channel; ++i) look_around_ |= descriptors[i].revents != 0;
-  nfds_t next = first_channel;
-  for (const std::unique_ptr<LaneQueues>& queues : queues_) {
-    if (queues != nullptr && descriptors[next++].revents != 0) calls().TakeCompletionEvents(queues->channel());
+  for (const pollfd* other = descriptors + 1; other < first_channel; ++other) look_around_ |= other->revents != 0;
+  for (nfds_t i = 0; i < channels; ++i) {
+    if (first_channel[i].revents != 0) calls().TakeCompletionEvents(listened[i]->channel());
   }
 }
 

@@ -1,6 +1,6 @@
 // Faults and endings. A connection ends in this order: the goodbye, where this side closes; the queue pair fails, and
-// everything posted comes back; the queue pair is destroyed, so that its device touches no memory for it any more; then
-// kClosed.
+// everything posted comes back, and what it took off the shared receive queue; the queue pair is destroyed, so that its
+// device touches no memory for it any more; then kSent for what that gave back, and kClosed.
 #include <algorithm>
 #include <utility>
 
@@ -17,6 +17,8 @@ namespace {
 constexpr int64_t kGoodbyeNs = 200 * kNsPerMs;
 // A device that does not give back what was posted for so long never will: destroying the queue pair makes it.
 constexpr int64_t kDrainNs = 2 * kNsPerS;
+// A device of which it is not known whether it says when receives are back is given so long for the first time.
+constexpr int64_t kLastReceiveNs = 20 * kNsPerMs;
 constexpr size_t kGoodbyeBytesMax = 512;
 constexpr int kCompletionsAside = 64;
 
@@ -52,7 +54,8 @@ void VerbsTransport::BeginClose(VerbsConnection& connection, absl::Status reason
 
 void VerbsTransport::FailQueuePair(VerbsConnection& connection) {
   connection.state = State::kClosed;
-  if (connection.qp == nullptr) return;
+  // A device that is gone gives nothing back.
+  if (connection.qp == nullptr || connection.device->gone.load(std::memory_order_acquire)) return;
   connection.state = State::kDraining;
   connection.deadline_ns = clock_->NowNs() + kDrainNs;
   if (absl::Status failed = calls().FailQueuePair(connection.qp); !failed.ok()) {
@@ -198,9 +201,7 @@ void VerbsTransport::CheckDeadlines() {
     } else if (connection->state == State::kLeaving) {
       FailQueuePair(*connection);
     } else if (connection->state == State::kDraining) {
-      network_->logger().Log(LogLevel::kWarning, "verbs ", connection->device->opened.name, ": ",
-                             connection->remote_address, ": the device did not give back what was posted");
-      connection->state = State::kClosed;
+      OnDrainedTooLate(*connection);
     } else {
       BeginClose(*connection,
                  absl::DeadlineExceededError(absl::StrCat("verbs: ", connection->remote_address,
@@ -210,6 +211,33 @@ void VerbsTransport::CheckDeadlines() {
                  false);
     }
   }
+}
+
+// Destroying the queue pair has to do.
+void VerbsTransport::OnDrainedTooLate(VerbsConnection& connection) {
+  connection.state = State::kClosed;
+  if (connection.awaits_receives && connection.device->tells_last_receive.load(std::memory_order_relaxed) ==
+                                        VerbsDevice::TellsLastReceive::kUnknown) {
+    network_->logger().Log(LogLevel::kDebug, "verbs ", connection.device->opened.name,
+                           ": does not say when a failed queue pair has given back what it was to receive into");
+    return network_->SetTellsLastReceive(*connection.device, VerbsDevice::TellsLastReceive::kNo);
+  }
+  network_->logger().Log(LogLevel::kWarning, "verbs ", connection.device->opened.name, ": ", connection.remote_address,
+                         ": the device did not give back what was ",
+                         connection.awaits_receives ? "to receive" : "posted");
+}
+
+// A queue pair that is destroyed before keeps, for good, the buffers of messages that it was taking in.
+bool VerbsTransport::ReceivesAreBack(VerbsConnection& connection) {
+  using Tells = VerbsDevice::TellsLastReceive;
+  const Tells tells = connection.device->tells_last_receive.load(std::memory_order_relaxed);
+  if (!connection.receives || tells == Tells::kNo) return true;
+  if (connection.report.last_receive.load(std::memory_order_acquire)) return true;
+  if (!std::exchange(connection.awaits_receives, true) && tells == Tells::kUnknown) {
+    connection.deadline_ns = clock_->NowNs() + kLastReceiveNs;
+  }
+  look_around_ = true;
+  return false;
 }
 
 void VerbsTransport::AdvanceClosing() {
@@ -227,7 +255,13 @@ void VerbsTransport::AdvanceClosing() {
       }
     }
     if (connection.state == State::kLeaving && connection.sends.idle()) FailQueuePair(connection);
-    if (connection.state == State::kDraining && connection.sends.idle()) connection.state = State::kClosed;
+    if (connection.state == State::kDraining && connection.sends.idle() && ReceivesAreBack(connection)) {
+      connection.state = State::kClosed;
+    }
+    if (connection.state == State::kClosed) {
+      if (connection.cm_id != nullptr && connection.qp != nullptr) calls().Disconnect(connection.cm_id);
+      DropQueuePair(connection);
+    }
     // Its kSent events come first.
     if (connection.state != State::kClosed || full() || !sent_.empty()) {
       closing_[kept++] = connection.id;

@@ -1,10 +1,12 @@
 """What must never hang and never bring wrong bytes: peers, devices, links and packets that go."""
 import signal
+import time
 
 from .base import BRIEF, GONE_S, Perf
 
 LOSSY_S = (3, 6, 12, 24)  # what a transfer goes on for under losses, if it does not fail before
 NO_PATH = 3
+CUT_KNOWN_S = 5  # a guest that is emulated on a busy host takes its time
 RDMA, IP = '/usr/bin/rdma', '/usr/sbin/ip'
 
 
@@ -62,6 +64,19 @@ class Failure(Perf):
         self.shell(machine, [IP, 'link', 'set', machine.link, 'down'])
         self.addCleanup(self.mend_link, machine)
         self.assert_fails_in_time(client)
+
+    def test_two_cut_path(self):
+        """As by a host that loses its power: nothing comes any more, and nobody says so. Queue pairs give up after 0.4 s,
+        and the session half a second later."""
+        self.start_server()
+        client = self.start_transfer()
+        self.addCleanup(self.lose_on_both, '0%')
+        self.lose_on_both('100%')
+        cut = time.monotonic()
+        self.assert_fails_in_time(client)
+        self.assertLess(time.monotonic() - cut, CUT_KNOWN_S)
+        self.lose_on_both('0%')
+        self.assert_serves()
 
     def mend_link(self, machine):
         """rxe's own queue pair for connection management fails with the link and does not come back: a new device."""
