@@ -216,11 +216,13 @@ void VerbsTransport::CheckDeadlines() {
 // Destroying the queue pair has to do.
 void VerbsTransport::OnDrainedTooLate(VerbsConnection& connection) {
   connection.state = State::kClosed;
-  if (connection.awaits_receives && connection.device->tells_last_receive.load(std::memory_order_relaxed) ==
-                                        VerbsDevice::TellsLastReceive::kUnknown) {
+  using Tells = VerbsDevice::TellsLastReceive;
+  const Tells tells = connection.device->tells_last_receive.load(std::memory_order_relaxed);
+  if (connection.awaits_receives && tells != Tells::kYes) {
+    if (tells == Tells::kNo) return;  // as another connection has found out
     network_->logger().Log(LogLevel::kDebug, "verbs ", connection.device->opened.name,
                            ": does not say when a failed queue pair has given back what it was to receive into");
-    return network_->SetTellsLastReceive(*connection.device, VerbsDevice::TellsLastReceive::kNo);
+    return network_->SetTellsLastReceive(*connection.device, Tells::kNo);
   }
   network_->logger().Log(LogLevel::kWarning, "verbs ", connection.device->opened.name, ": ", connection.remote_address,
                          ": the device did not give back what was ",
