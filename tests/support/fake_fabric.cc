@@ -38,6 +38,27 @@ std::string FakeOperations::HostOf(const sockaddr* address) {
   return text;
 }
 
+std::vector<GidEntry> FakeFabric::GidsOf(uint8_t device) const {
+  std::vector<GidEntry> gids;
+  for (uint8_t port = 1; port <= ports; ++port) {
+    GidEntry& gid = gids.emplace_back();
+    gid.gid.raw[10] = gid.gid.raw[11] = 0xff;
+    gid.gid.raw[12] = 127;
+    gid.gid.raw[13] = static_cast<uint8_t>(port - 1);
+    gid.gid.raw[14] = device;
+    gid.gid.raw[15] = 1;
+    gid.port = port;
+    gid.roce_v2 = true;
+  }
+  if (device == 0) {
+    GidEntry& ipv6 = gids.emplace_back();
+    ipv6.gid.raw[15] = 1;
+    ipv6.index = 1;
+    ipv6.roce_v2 = true;
+  }
+  return gids;
+}
+
 FakeFabric::Counters FakeFabric::counters() {
   const std::lock_guard<std::mutex> lock(mutex);
   counts.regions = regions.size();

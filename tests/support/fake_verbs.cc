@@ -109,25 +109,9 @@ class FakeCalls final : public VerbsCalls {
     attributes.max_msg_sz = kMessageMax;
     return attributes;
   }
+  int64_t LinkMegabits(ibv_context*, uint8_t, const ibv_port_attr&) override { return 0; }
   std::vector<GidEntry> Gids(ibv_context* context) override {
-    std::vector<GidEntry> gids;
-    for (uint8_t port = 1; port <= fabric_->ports; ++port) {
-      GidEntry& gid = gids.emplace_back();
-      gid.gid.raw[10] = gid.gid.raw[11] = 0xff;
-      gid.gid.raw[12] = 127;
-      gid.gid.raw[13] = static_cast<uint8_t>(port - 1);
-      gid.gid.raw[14] = FakeOf<FakeContext>(context)->number;
-      gid.gid.raw[15] = 1;
-      gid.port = port;
-      gid.roce_v2 = true;
-    }
-    if (FakeOf<FakeContext>(context)->number == 0) {
-      GidEntry& ipv6 = gids.emplace_back();
-      ipv6.gid.raw[15] = 1;
-      ipv6.index = 1;
-      ipv6.roce_v2 = true;
-    }
-    return gids;
+    return fabric_->GidsOf(FakeOf<FakeContext>(context)->number);
   }
 
   absl::StatusOr<ibv_pd*> AllocateDomain(ibv_context* context) override {

@@ -111,6 +111,7 @@ class FakeFabric {
   friend class FakeCalls;
   friend struct FakeOperations;
 
+  std::vector<GidEntry> GidsOf(uint8_t device) const;
   NodeDistances DistancesOf(uint8_t device);
   absl::StatusOr<MemoryNode> NodeOf(absl::Span<const std::byte> range);
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "tools/mcp_info/collect.h"
 #include "tools/mcp_info/system_files.h"
+#include "transports/verbs/link_speed.h"
 #include "transports/verbs/numa.h"
 
 namespace mcp::info {
@@ -71,8 +72,7 @@ Port CollectPort(const std::string& path, const std::string& number) {
   port.physical_state = StateName(ReadText(path + "/phys_state"));
   port.link_layer = ReadText(path + "/link_layer");
   port.rate = ReadText(path + "/rate");
-  const std::vector<std::string> words = absl::StrSplit(port.rate, ' ');
-  if (!absl::SimpleAtod(words.front(), &port.speed_gbps)) port.speed_gbps = 0;
+  port.speed_gbps = static_cast<double>(internal::LinkMegabits(0, 0, port.rate)) / 1000;
   port.gids = CollectGids(path, port.link_layer == "Ethernet");
   return port;
 }

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "transports/verbs/link_speed.h"
 
 namespace mcp::info {
 namespace {
@@ -25,10 +26,13 @@ void Query(ibv_context* context, RdmaDevice& device) {
         absl::StrCat("max_srq ", attributes.max_srq), absl::StrCat("max_qp_rd_atom ", attributes.max_qp_rd_atom)};
   }
   for (Port& port : device.ports) {
-    ibv_port_attr port_attributes;
+    ibv_port_attr port_attributes = {};
     if (ibv_query_port(context, static_cast<uint8_t>(port.number), &port_attributes) != 0) continue;
     port.mtu_active = MtuBytes(port_attributes.active_mtu);
     port.mtu_max = MtuBytes(port_attributes.max_mtu);
+    const int64_t megabits =
+        internal::LinkMegabits(internal::SpeedCode(port_attributes), port_attributes.active_width, port.rate);
+    port.speed_gbps = static_cast<double>(megabits) / 1000;
   }
 }
 

@@ -81,6 +81,8 @@ class VerbsCalls {
   // opened: so the last user's end takes the context's descriptors away from them.
   virtual void AbandonDevice(ibv_context* context) = 0;
   virtual absl::StatusOr<ibv_port_attr> QueryPort(ibv_context* context, uint8_t port) = 0;
+  // Of the port's link, per second; 0: not known (link_speed.h).
+  virtual int64_t LinkMegabits(ibv_context* context, uint8_t port, const ibv_port_attr& attributes) = 0;
   virtual std::vector<GidEntry> Gids(ibv_context* context) = 0;
   // From the nearest node whose CPUs this thread may use (numa.h).
   virtual uint32_t NumaDistance(ibv_context* context) = 0;

@@ -28,51 +28,6 @@ bool AsksFor(absl::string_view wanted, absl::string_view device, int port) {
   return wanted.empty() || (port == 0 ? wanted[0] == '/' : wanted == absl::StrCat("/", port));
 }
 
-// Of the link, from the codes of a PortInfo (InfiniBand Architecture Specification, 14.2.5.6); 0 where unknown.
-int64_t MegabitsPerSecond(const ibv_port_attr& port) {
-  int64_t lane = 0;
-  switch (port.active_speed) {
-    case 1:
-      lane = 2'500;
-      break;
-    case 2:
-      lane = 5'000;
-      break;
-    case 4:
-    case 8:
-      lane = 10'000;
-      break;
-    case 16:
-      lane = 14'000;
-      break;
-    case 32:
-      lane = 25'000;
-      break;
-    case 64:
-      lane = 50'000;
-      break;
-    case 128:
-      lane = 100'000;
-      break;
-    default:
-      break;
-  }
-  switch (port.active_width) {
-    case 1:
-      return lane;
-    case 2:
-      return 4 * lane;
-    case 4:
-      return 8 * lane;
-    case 8:
-      return 12 * lane;
-    case 16:
-      return 2 * lane;
-    default:
-      return 0;
-  }
-}
-
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<VerbsNetwork>> CreateVerbsNetwork(const VerbsConfig& config, Logger* logger) {
@@ -174,7 +129,7 @@ std::unique_ptr<VerbsDevice> VerbsNetworkImpl::Consider(const OpenedDevice& open
   std::stable_sort(device->gids.begin(), device->gids.end(),
                    [](const GidEntry& a, const GidEntry& b) { return KindOfGid(a) > KindOfGid(b); });
   facts->gid = device->gids.empty() ? GidKind::kNone : KindOfGid(device->gids.front());
-  facts->megabits_per_second = MegabitsPerSecond(*attributes);
+  facts->megabits_per_second = calls_->LinkMegabits(opened.context, port, *attributes);
   facts->numa_distance = calls_->NumaDistance(opened.context);
   device->distances = calls_->DistancesFromNodes(opened.context);
   return device;

@@ -17,6 +17,7 @@
 #include "lib/base/units.h"
 #include "transports/verbs/async_events.h"
 #include "transports/verbs/calls.h"
+#include "transports/verbs/link_speed.h"
 #include "transports/verbs/numa.h"
 
 namespace mcp::internal {
@@ -24,7 +25,7 @@ namespace {
 
 constexpr uint32_t kGidsPerPortMax = 256;
 
-// What drivers count of it under /sys/class/infiniband/DEVICE/ports/PORT.
+// What drivers count of it, in a port's folder.
 constexpr const char* kSentAgainCounters[] = {
     "hw_counters/completer_retry_err",    // rxe
     "hw_counters/packet_seq_err",         // mlx5
@@ -40,15 +41,20 @@ constexpr const char* kPacketsSentCounters[] = {
     "hw_counters/tx_pkts",         // bnxt_re
 };
 
-uint64_t ReadNumber(const std::string& path) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return 0;
-  char text[32];
-  const ssize_t length = read(file, text, sizeof(text));
-  close(file);
+// Of a port's folder: /sys/class/infiniband/DEVICE/ports/PORT/FILE. Empty where it can't be read.
+std::string ReadOfPort(const ibv_context* context, uint8_t port, const char* file) {
+  const std::string path = absl::StrCat(context->device->ibdev_path, "/ports/", port, "/", file);
+  const int opened = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (opened < 0) return "";
+  char text[64];
+  const ssize_t length = read(opened, text, sizeof(text));
+  close(opened);
+  return {text, length > 0 ? static_cast<size_t>(length) : 0};
+}
+
+uint64_t CountOfPort(const ibv_context* context, uint8_t port, const char* file) {
   uint64_t number = 0;
-  if (length <= 0 || !absl::SimpleAtoi(absl::string_view(text, static_cast<size_t>(length)), &number)) return 0;
-  return number;
+  return absl::SimpleAtoi(ReadOfPort(context, port, file), &number) ? number : 0;
 }
 
 absl::Status NotBlocking(int fd) {
@@ -148,6 +154,9 @@ class SystemCalls final : public VerbsCalls {
     MCP_RETURN_IF_ERROR(Result(ibv_query_port(context, port, &attributes), "ibv_query_port"));
     return attributes;
   }
+  int64_t LinkMegabits(ibv_context* context, uint8_t port, const ibv_port_attr& attributes) override {
+    return internal::LinkMegabits(SpeedCode(attributes), attributes.active_width, ReadOfPort(context, port, "rate"));
+  }
 
   std::vector<GidEntry> Gids(ibv_context* context) override {
     std::vector<ibv_gid_entry> entries(kGidsPerPortMax);
@@ -179,11 +188,10 @@ class SystemCalls final : public VerbsCalls {
   absl::StatusOr<MemoryNode> NodeOf(absl::Span<const std::byte> range) override { return NodeOfMemory(range); }
 
   PortCounters Counters(ibv_context* context, uint8_t port) override {
-    const std::string folder = absl::StrCat(context->device->ibdev_path, "/ports/", static_cast<int>(port), "/");
     PortCounters counters;
-    for (const char* counter : kSentAgainCounters) counters.times_sent_again += ReadNumber(folder + counter);
+    for (const char* counter : kSentAgainCounters) counters.times_sent_again += CountOfPort(context, port, counter);
     for (const char* counter : kPacketsSentCounters) {
-      if (counters.packets_sent == 0) counters.packets_sent = ReadNumber(folder + counter);
+      if (counters.packets_sent == 0) counters.packets_sent = CountOfPort(context, port, counter);
     }
     return counters;
   }
