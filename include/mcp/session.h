@@ -129,6 +129,8 @@ struct SessionStatistics {
   uint64_t memory_bytes = 0;      // user-space memory held by this session now
   // Messages above the transport's eager limit that went whole all the same: alone, by trial, or forced.
   uint64_t eager_transfers = 0;
+  // Messages that were announced first; all others went whole.
+  uint64_t announced_transfers = 0;
   // Messages of 512 KiB and more, by the protocol that was chosen for them (mcp/context.h).
   uint64_t bulk_transfers = 0;
   uint64_t stream_transfers = 0;

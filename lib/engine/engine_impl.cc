@@ -229,6 +229,7 @@ void EngineImpl::AddMetrics() {
   add("mcp_session_memory_bytes", "User-space memory held by live sessions.", &SessionStatistics::memory_bytes);
   add("mcp_eager_transfers_total", "Messages above the eager limit that went whole.",
       &SessionStatistics::eager_transfers);
+  add("mcp_announced_transfers_total", "Messages that were announced first.", &SessionStatistics::announced_transfers);
   add("mcp_bulk_transfers_total", "Messages that were sent by bulk.", &SessionStatistics::bulk_transfers);
   add("mcp_stream_transfers_total", "Messages that were streamed.", &SessionStatistics::stream_transfers);
   add("mcp_protocol_switches_total", "Times that another protocol was chosen.", &SessionStatistics::protocol_switches);

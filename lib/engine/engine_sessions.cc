@@ -50,6 +50,7 @@ void AddStatistics(const SessionStatistics& part, SessionStatistics* total) {
   total->reconnections += part.reconnections;
   total->memory_bytes += part.memory_bytes;
   total->eager_transfers += part.eager_transfers;
+  total->announced_transfers += part.announced_transfers;
   total->bulk_transfers += part.bulk_transfers;
   total->stream_transfers += part.stream_transfers;
   total->protocol_switches += part.protocol_switches;

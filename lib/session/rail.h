@@ -77,6 +77,7 @@ struct RailCounters {
   std::atomic<uint64_t> retransmitted_tiles{0};
   std::atomic<uint64_t> checksum_failures{0};
   std::atomic<uint64_t> reconnections{0};
+  std::atomic<uint64_t> announced_transfers{0};
   std::atomic<uint64_t> path_retransmits{0};      // by the transport's own reckoning, as of kPathEveryNs ago
   std::atomic<uint64_t> bytes_between_losses{0};  // the same
   std::atomic<uint64_t> memory_bytes{0};          // held by the rail, as of its last tick

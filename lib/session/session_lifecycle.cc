@@ -358,6 +358,7 @@ SessionStatistics SessionImpl::Statistics() const {
     statistics.checksum_failures += counters.checksum_failures.load(std::memory_order_relaxed);
     statistics.path_retransmits += counters.path_retransmits.load(std::memory_order_relaxed);
     statistics.reconnections += counters.reconnections.load(std::memory_order_relaxed);
+    statistics.announced_transfers += counters.announced_transfers.load(std::memory_order_relaxed);
     statistics.memory_bytes += counters.memory_bytes.load(std::memory_order_relaxed);
   }
   statistics.hedged_messages = hedged_messages_.load(std::memory_order_relaxed);

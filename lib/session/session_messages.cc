@@ -63,6 +63,7 @@ void SessionImpl::SpendCredit(Operation* operation) {
   if (operation->type == FrameType::kEager) return home().EnqueueOnLane(operation);
   if (operation->type == FrameType::kHedged) return LaunchHedge(operation);
   // The operation waits for its grant under a name; a frame of its own announces it.
+  RailCounters::Add(home().counters().announced_transfers, 1);
   const uint64_t transfer = granting_.Add(operation);
   Operation* request = home().NewFrame(FrameType::kRequest);
   request->words[0] = operation->words[0];

@@ -119,6 +119,7 @@ TEST_P(SessionMessage, MiddlingOnesInABurstAreAnnounced) {
   for (uint64_t i = 0; i < kMessages; ++i) Send(7, kMiddling, i);
   ASSERT_TRUE(FinishAll());
   for (uint64_t i = 0; i < kMessages; ++i) ExpectGot(receiving[i], 7, kMiddling, i);
+  EXPECT_EQ(client().Statistics().announced_transfers + client().Statistics().eager_transfers, kMessages);
   // With lanes, the first may have ended before the last are sent.
   if (GetParam().lanes == 0) {
     EXPECT_EQ(client().Statistics().eager_transfers, IsVerbs(GetParam().kind) ? 0u : 1u);

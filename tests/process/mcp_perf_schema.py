@@ -11,7 +11,7 @@ RESULT = {
     'operations_per_s': NUMBER,
     'latency_us': {name: NUMBER for name in ('min', 'mean', 'p50', 'p90', 'p99', 'p99_9', 'max')},
     'payload_bytes': COUNT, 'wire_bytes': COUNT, 'compression_ratio': NUMBER, 'codec': str,
-    'protocols': {'bulk': COUNT, 'stream': COUNT}, 'protocol_switches': COUNT, 'retransmitted_tiles': COUNT,
+    'protocols': {'bulk': COUNT, 'stream': COUNT, 'eager': COUNT}, 'protocol_switches': COUNT, 'retransmitted_tiles': COUNT,
     'checksum_failures': COUNT, 'cpu_s': {'local': NUMBER, 'remote': NUMBER}, 'verified_bytes': COUNT,
     'error': (str, type(None)),
 }

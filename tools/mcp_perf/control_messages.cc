@@ -217,6 +217,7 @@ void EncodeCounters(const SideCounters& counters, Json& message) {
   message["wire_bytes_sent"] = counters.wire_bytes_sent;
   message["retransmitted_tiles"] = counters.retransmitted_tiles;
   message["checksum_failures"] = counters.checksum_failures;
+  message["announced"] = counters.announced;
   message["streamed"] = counters.streamed;
   message["protocol_switches"] = counters.protocol_switches;
 }
@@ -228,6 +229,7 @@ absl::StatusOr<SideCounters> DecodeCounters(const Json& message) {
   MCP_PERF_ASSIGN_OR_RETURN(counters.wire_bytes_sent, UintField(message, "wire_bytes_sent", 0, kUintMax));
   MCP_PERF_ASSIGN_OR_RETURN(counters.retransmitted_tiles, UintField(message, "retransmitted_tiles", 0, kUintMax));
   MCP_PERF_ASSIGN_OR_RETURN(counters.checksum_failures, UintField(message, "checksum_failures", 0, kUintMax));
+  MCP_PERF_ASSIGN_OR_RETURN(counters.announced, UintField(message, "announced", 0, kUintMax));
   MCP_PERF_ASSIGN_OR_RETURN(counters.streamed, UintField(message, "streamed", 0, kUintMax));
   MCP_PERF_ASSIGN_OR_RETURN(counters.protocol_switches, UintField(message, "protocol_switches", 0, kUintMax));
   return counters;

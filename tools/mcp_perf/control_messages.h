@@ -35,7 +35,7 @@ namespace mcp::perf {
 
 using Json = nlohmann::json;
 
-inline constexpr uint64_t kControlProtocol = 2;
+inline constexpr uint64_t kControlProtocol = 3;
 inline constexpr size_t kControlBytesMax = 16384;
 inline constexpr size_t kControlTextMax = 1024;  // bytes of one string
 

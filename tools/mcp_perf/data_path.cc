@@ -183,6 +183,7 @@ SideCounters DataPath::Counters() const {
   counters.wire_bytes_sent = statistics.wire_bytes_sent;
   counters.retransmitted_tiles = statistics.retransmitted_tiles;
   counters.checksum_failures = statistics.checksum_failures;
+  counters.announced = statistics.announced_transfers;
   counters.streamed = statistics.stream_transfers;
   counters.protocol_switches = statistics.protocol_switches;
   return counters;

@@ -52,7 +52,8 @@ struct SideCounters {
   uint64_t wire_bytes_sent = 0;
   uint64_t retransmitted_tiles = 0;
   uint64_t checksum_failures = 0;
-  uint64_t streamed = 0;  // messages
+  uint64_t announced = 0;  // messages that did not go whole
+  uint64_t streamed = 0;   // of these
   uint64_t protocol_switches = 0;
 
   SideCounters& operator+=(const SideCounters& other) {
@@ -60,6 +61,7 @@ struct SideCounters {
     wire_bytes_sent += other.wire_bytes_sent;
     retransmitted_tiles += other.retransmitted_tiles;
     checksum_failures += other.checksum_failures;
+    announced += other.announced;
     streamed += other.streamed;
     protocol_switches += other.protocol_switches;
     return *this;
@@ -69,6 +71,7 @@ struct SideCounters {
     later.wire_bytes_sent -= earlier.wire_bytes_sent;
     later.retransmitted_tiles -= earlier.retransmitted_tiles;
     later.checksum_failures -= earlier.checksum_failures;
+    later.announced -= earlier.announced;
     later.streamed -= earlier.streamed;
     later.protocol_switches -= earlier.protocol_switches;
     return later;

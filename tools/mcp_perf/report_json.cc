@@ -32,8 +32,14 @@ uint64_t WireBytes(const TestResult& result) {
   return (result.test.operation == Operation::kGet ? result.remote : result.local).wire_bytes_sent;
 }
 
-// Of this side's operations. Its counters may tell a message more than were timed.
-uint64_t Streamed(const TestResult& result) { return std::min(result.local.streamed, result.operations); }
+// Which way this side's operations went; together they are all. Puts and gets are one-sided writes and reads: bulk. The
+// counters may tell a message more than were timed.
+Json ProtocolsJson(const TestResult& result) {
+  const bool messages = result.test.operation == Operation::kSend;
+  const uint64_t announced = messages ? std::min(result.local.announced, result.operations) : result.operations;
+  const uint64_t streamed = std::min(result.local.streamed, announced);
+  return {{"bulk", announced - streamed}, {"stream", streamed}, {"eager", result.operations - announced}};
+}
 
 Json SideJson(const Side& side) {
   return {{"host", side.host.host},     {"transport", side.path.transport},
@@ -54,7 +60,7 @@ Json ResultJson(const TestResult& result) {
           {"wire_bytes", WireBytes(result)},
           {"compression_ratio", 1.0},
           {"codec", "none"},
-          {"protocols", {{"bulk", result.operations - Streamed(result)}, {"stream", Streamed(result)}}},
+          {"protocols", ProtocolsJson(result)},
           {"protocol_switches", result.local.protocol_switches},
           {"retransmitted_tiles", result.local.retransmitted_tiles + result.remote.retransmitted_tiles},
           {"checksum_failures", result.local.checksum_failures + result.remote.checksum_failures},
@@ -115,8 +121,8 @@ std::string FormatCsv(const Report& report) {
   std::string text =
       "test,size_bytes,operations,seconds,bandwidth_bytes_per_s,operations_per_s,latency_min_us,latency_mean_us,"
       "latency_p50_us,latency_p90_us,latency_p99_us,latency_p99_9_us,latency_max_us,payload_bytes,wire_bytes,"
-      "compression_ratio,codec,protocol_bulk,protocol_stream,protocol_switches,retransmitted_tiles,checksum_failures,"
-      "cpu_local_s,cpu_remote_s,verified_bytes,error\n";
+      "compression_ratio,codec,protocol_bulk,protocol_stream,protocol_eager,protocol_switches,retransmitted_tiles,"
+      "checksum_failures,cpu_local_s,cpu_remote_s,verified_bytes,error\n";
   for (const TestResult& result : report.results) {
     const Json row = ResultJson(result);
     std::string separator;

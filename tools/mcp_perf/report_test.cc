@@ -61,6 +61,23 @@ TEST(Report, AGetIsCountedWhereItsPayloadIsSent) {
   EXPECT_EQ(nlohmann::json::parse(FormatJson(report))["results"][0]["wire_bytes"], 77);
 }
 
+// Together they are all operations, also where a counter tells one that was not timed.
+TEST(Report, SaysWhichWayOperationsWent) {
+  const auto protocols = [](const char* test, uint64_t announced, uint64_t streamed) {
+    Report report = Example();
+    report.results = {Result(test, 64, 1)};
+    report.results[0].local.announced = announced;
+    report.results[0].local.streamed = streamed;
+    return nlohmann::json::parse(FormatJson(report))["results"][0]["protocols"].dump();
+  };
+  EXPECT_EQ(protocols("send_bw", 0, 0), R"({"bulk":0,"eager":1000,"stream":0})");
+  EXPECT_EQ(protocols("send_lat", 1000, 300), R"({"bulk":700,"eager":0,"stream":300})");
+  EXPECT_EQ(protocols("send_bw", 400, 0), R"({"bulk":400,"eager":600,"stream":0})");
+  EXPECT_EQ(protocols("send_bw", 1001, 1001), R"({"bulk":0,"eager":0,"stream":1000})");
+  EXPECT_EQ(protocols("put_bw", 0, 0), R"({"bulk":1000,"eager":0,"stream":0})");
+  EXPECT_EQ(protocols("get_lat", 0, 0), R"({"bulk":1000,"eager":0,"stream":0})");
+}
+
 TEST(Report, AFailedTestIsInTheDocument) {
   Report report = Example();
   TestResult failed;
