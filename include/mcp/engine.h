@@ -49,7 +49,7 @@ struct VerbsOptions {
   // "mlx5_0", or "mlx5_0/2" for its port 2: a session's rails take them in turn, in this order. Empty: the first rail
   // goes by whichever device leads to the peer, the others by the best of the rest. At most four are used.
   std::vector<std::string> devices;
-  // Of those devices' tables of GIDs: the address to connect from. -1: chosen (RoCE v2 and a routable one first).
+  // Of those devices' GID tables: connections leave from it, or fail. -1: chosen (RoCE v2 and a routable one first).
   int gid_index = -1;
   // What a peer may write to that was let in for one receive or get, and lies about being done. kRegion: the whole of
   // that region, until it is closed and the device has confirmed what was sent from it. kOperation: those bytes, until

@@ -1,6 +1,7 @@
 // The verbs transport where hosts have several devices: which way each rail goes, and what happens when that is none.
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -30,6 +31,7 @@ class VerbsOnTwoDevices : public testing::Test {
     for (Side* side : {&a_, &b_}) {
       VerbsConfig config;
       if (side == &a_) config.devices = devices;
+      if (side == &a_) config.gid_index = gid_index_;
       side->engine.regions = std::make_unique<RegionTable>(64, Random(1));
       auto network = VerbsNetworkImpl::Create(config, log_.logger(), FakeVerbsCalls(fabric_));
       ASSERT_TRUE(network.ok()) << network.status();
@@ -63,6 +65,7 @@ class VerbsOnTwoDevices : public testing::Test {
     theirs_ = *accepted;
     DriveUntil(
         both, [&] { return a()->connected.count(mine_) > 0 || a()->closed.count(mine_) > 0; }, kPatienceNs);
+    if (a()->closed.count(mine_) > 0) return a()->closed[mine_].ToString();
     return absl::StrCat(DeviceOf(a(), mine_), " to ", DeviceOf(b(), theirs_));
   }
   static std::string DeviceOf(TransportNode* node, ConnectionId id) {
@@ -78,6 +81,7 @@ class VerbsOnTwoDevices : public testing::Test {
   Side a_;
   Side b_;
   std::string port_;
+  int gid_index_ = -1;  // that the connecting side asks for
   ConnectionId mine_ = 0;
   ConnectionId theirs_ = 0;
 };
@@ -229,6 +233,45 @@ TEST_F(VerbsOnTwoDevices, ThoseAskedForAreTakenInThatOrder) {
   const auto none = VerbsNetworkImpl::Create({.devices = {"fake1", "mlx5_0"}}, log_.logger(), FakeVerbsCalls(fabric_));
   EXPECT_EQ(none.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE(absl::StrContains(none.status().message(), "mlx5_0")) << none.status();
+}
+
+// GIDs of 127.0.0.1 and 127.0.1.1 are 0, of RoCE v2, and 2, of v1; 1 is of [::1].
+class VerbsByGid : public VerbsOnTwoDevices {
+ protected:
+  void SetUp() override {}
+  std::string PathTakenBy(int gid_index, FakeFabric::RoceMode mode) {
+    fabric_->AddRoceV1(mode);
+    gid_index_ = gid_index;
+    Start("0.0.0.0:0", {});
+    return PathTaken(0);
+  }
+};
+
+TEST_F(VerbsByGid, ConnectsByTheOneThatIsAskedFor) {
+  EXPECT_EQ(PathTakenBy(0, FakeFabric::RoceMode::kV2), "fake0 to fake0");
+  EXPECT_TRUE(absl::StrContains(Notes(), "GID ::ffff:127.0.0.1 (index 0, RoCE v2)")) << Notes();
+  EXPECT_EQ(PathTaken(1), "fake1 to fake1");
+  EXPECT_EQ(PathTakenBy(2, FakeFabric::RoceMode::kV1), "fake0 to fake0");
+  EXPECT_TRUE(absl::StrContains(Notes(), "GID ::ffff:127.0.0.1 (index 2, RoCE v1)")) << Notes();
+}
+
+TEST_F(VerbsByGid, RefusesWhereTheKernelTakesTheOther) {
+  for (const auto& [asked, taken, mode] : {std::tuple(2, "index 0, RoCE v2", FakeFabric::RoceMode::kV2),
+                                           std::tuple(0, "index 2, RoCE v1", FakeFabric::RoceMode::kV1)}) {
+    const std::string why = PathTakenBy(asked, mode);
+    EXPECT_TRUE(absl::StrContains(why, absl::StrCat("(index ", asked, ", RoCE v"))) << why;
+    EXPECT_TRUE(absl::StrContains(why, absl::StrCat("goes by ::ffff:127.0.0.1 (", taken))) << why;
+    EXPECT_TRUE(absl::StrContains(why, "rdma_cm/fake0/ports/1/default_roce_mode")) << why;
+    TransportNode* both[] = {a(), b()};
+    EXPECT_TRUE(DriveUntil(
+        both, [&] { return b()->closed.count(theirs_) > 0; }, kPatienceNs));
+  }
+}
+
+TEST_F(VerbsByGid, RefusesWhereItsAddressIsOfTheOtherFamily) {
+  const std::string why = PathTakenBy(1, FakeFabric::RoceMode::kV2);
+  EXPECT_TRUE(absl::StrContains(why, "no GID of index 1 stands for an address")) << why;
+  EXPECT_TRUE(b()->pending.empty());
 }
 
 }  // namespace

@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/errno_status.h"
 #include "tests/support/fake_verbs_objects.h"
+#include "transports/verbs/address.h"
 
 namespace mcp::internal {
 
@@ -56,7 +58,28 @@ std::vector<GidEntry> FakeFabric::GidsOf(uint8_t device) const {
     ipv6.index = 1;
     ipv6.roce_v2 = true;
   }
+  for (uint8_t port = 1; port <= ports && has_roce_v1; ++port) {
+    GidEntry& old = gids.emplace_back(gids[port - 1]);
+    old.index = 2;
+    old.roce_v1 = std::exchange(old.roce_v2, false);
+  }
   return gids;
+}
+
+int FakeFabric::GidIndexFor(uint8_t device, uint8_t port, const sockaddr* source) const {
+  int index = -1;
+  for (const GidEntry& gid : GidsOf(device)) {
+    const std::optional<VerbsAddress> address = AddressOfGid(gid);
+    if (gid.port != port || !address->SameHost(CopyVerbsAddress(source))) continue;
+    if (index < 0 || gid.roce_v1 == prefers_roce_v1) index = static_cast<int>(gid.index);
+  }
+  return index;
+}
+
+void FakeFabric::AddRoceV1(RoceMode default_mode) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  has_roce_v1 = true;
+  prefers_roce_v1 = default_mode == RoceMode::kV1;
 }
 
 FakeFabric::Counters FakeFabric::counters() {

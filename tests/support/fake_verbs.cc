@@ -258,7 +258,8 @@ class FakeCalls final : public VerbsCalls {
     qp->qp.state = IBV_QPS_RTS;
     qp->reads_in = std::min(settings.reads_max, FakeOf<FakeId>(id)->peer_reads_out);
     qp->reads_out = std::min(settings.reads_max, FakeOf<FakeId>(id)->peer_reads_in);
-    return SettledPath{settings.path_mtu_max, qp->reads_in, qp->reads_out};
+    const int gid_index = fabric_->GidIndexFor(qp->context->number, id->port_num, &id->route.addr.src_addr);
+    return SettledPath{settings.path_mtu_max, qp->reads_in, qp->reads_out, gid_index};
   }
   absl::Status FailQueuePair(ibv_qp* qp) override {
     const std::lock_guard<std::mutex> lock(fabric_->mutex);

@@ -99,6 +99,10 @@ class FakeFabric {
   void SetDistances(uint8_t device, const std::vector<uint8_t>& distances);
   // What is registered of this memory from now on is on that node.
   void PutOnNode(absl::Span<const std::byte> memory, int node);
+  // Devices of engines that are made from now on have a second GID at their IPv4 addresses, of RoCE v1, by which the
+  // connection manager goes from now on, or does not.
+  enum class RoceMode { kV1, kV2 };
+  void AddRoceV1(RoceMode default_mode);
   // The kernel does not tell engines that are made from now on what memory is where.
   void HideNodes();
   // So many of the connection manager's messages get lost, of those that are sent next.
@@ -112,6 +116,8 @@ class FakeFabric {
   friend struct FakeOperations;
 
   std::vector<GidEntry> GidsOf(uint8_t device) const;
+  // Of the one by which the connection manager goes from that address; -1: the device has none of it.
+  int GidIndexFor(uint8_t device, uint8_t port, const sockaddr* source) const;
   NodeDistances DistancesOf(uint8_t device);
   absl::StatusOr<MemoryNode> NodeOf(absl::Span<const std::byte> range);
 
@@ -138,6 +144,8 @@ class FakeFabric {
   };
   std::vector<PlacedMemory> placed_memory;
   bool nodes_hidden = false;
+  bool has_roce_v1 = false;
+  bool prefers_roce_v1 = false;
   std::set<std::string> cut;
   uint32_t next_number = 100;
   uint16_t next_port = 20000;

@@ -197,6 +197,7 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
     MCP_ASSIGN_OR_RETURN(const SettledPath settled, calls().ReadyQueuePair(id, connection->qp, settings));
     connection->path_mtu = settled.path_mtu;
     connection->receives = true;
+    connection->gid_index = settled.gid_index;
     const std::array<std::byte, kAcceptBytes> bytes =
         EncodeAccept({static_cast<uint8_t>(connection->path_mtu), connection->device->index, connection->nonce,
                       ElsewhereThan(*connection->device, request)});

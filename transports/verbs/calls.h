@@ -68,6 +68,7 @@ struct SettledPath {
   ibv_mtu path_mtu = IBV_MTU_1024;
   uint8_t reads_in = 0;   // RDMA reads of the peer's in flight
   uint8_t reads_out = 0;  // own ones
+  int gid_index = -1;     // of this end's GID, which the connection manager has chosen; -1: packets carry none
 };
 
 class VerbsCalls {

@@ -31,6 +31,18 @@ bool MayBeTheSame(const VerbsAddress& other, const VerbsAddress& target) {
          !other.is_link_local() && !other.SameHost(target);
 }
 
+// One address may have two GIDs, of RoCE v1 and v2. The kernel takes one of them and tells which with the peer's
+// answer; the peer's end has followed it by then, so that another can't be put in its place.
+absl::Status CheckGid(const VerbsConnection& connection, int asked) {
+  if (asked < 0 || connection.gid_index == asked) return absl::OkStatus();
+  const VerbsDevice& device = *connection.device;
+  return absl::UnavailableError(absl::StrCat(
+      "verbs ", device.name(), ": connect to ", connection.remote_address, ": GID ", device.GidText(asked),
+      " was asked for, and the connection manager goes by ", device.GidText(connection.gid_index),
+      " (of an address's GIDs it takes the one of the port's default_roce_mode: /sys/kernel/config/rdma_cm/",
+      device.opened.name, "/ports/", device.port, "/default_roce_mode)"));
+}
+
 }  // namespace
 
 absl::StatusOr<ConnectionId> VerbsTransport::Connect(absl::string_view address, uint32_t path,
@@ -124,6 +136,11 @@ absl::Status VerbsTransport::BeginRequest(VerbsConnection& connection) {
   MCP_ASSIGN_OR_RETURN(connection.cm_id, calls().CreateId(channel_, &connection));
   VerbsPath path = connection.paths[connection.path];
   connection.remote_address = FormatVerbsAddress(path.target.raw());
+  if (!path.source.has_value() && network_->config().gid_index >= 0) {
+    return absl::UnavailableError(absl::StrCat("verbs: connect to ", connection.remote_address, ": no GID of index ",
+                                               network_->config().gid_index,
+                                               " stands for an address to reach it from"));
+  }
   return calls().ResolveAddress(connection.cm_id, path.source.has_value() ? path.source->raw() : nullptr,
                                 path.target.raw(), RemainingMs(connection));
 }
@@ -193,6 +210,8 @@ absl::Status VerbsTransport::OnResponse(VerbsConnection& connection, const Conne
                        calls().ReadyQueuePair(connection.cm_id, connection.qp, SettingsFor(connection, path_mtu_max)));
   connection.path_mtu = settled.path_mtu;
   connection.receives = true;
+  connection.gid_index = settled.gid_index;
+  MCP_RETURN_IF_ERROR(CheckGid(connection, network_->config().gid_index));
   connection.state = State::kWelcoming;
   return calls().Establish(connection.cm_id);
 }

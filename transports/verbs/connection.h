@@ -105,6 +105,7 @@ struct VerbsConnection {
   int64_t ask_again_ns = 0;  // connecting side, a piece that is not the last: when to ask anew. 0: not at all
   uint32_t asked = 0;        // how often for this piece
   ibv_mtu path_mtu = IBV_MTU_1024;
+  int gid_index = -1;  // that its packets leave from; -1: not known yet, or from none
   uint8_t remote_device = 0;
   std::string local_address;
   std::string remote_address;

@@ -149,21 +149,8 @@ ConnectionDescription VerbsTransport::Describe(ConnectionId id) const {
   const VerbsDevice& device = *connection->device;
   description.notes.push_back(
       absl::StrCat("device ", device.opened.name, ": ", WhyThisDevice(*connection), ", port ", device.port));
-  for (const GidEntry& gid : device.gids) {
-    const std::optional<VerbsAddress> address = AddressOfGid(gid);
-    sockaddr_storage with_port = address.has_value() ? address->storage : sockaddr_storage();
-    if (connection->cm_id == nullptr || !address.has_value()) continue;
-    const sockaddr* local = rdma_get_local_addr(connection->cm_id);
-    if (with_port.ss_family != local->sa_family) continue;
-    // The port is the one part of the two that differs.
-    if (with_port.ss_family == AF_INET) {
-      reinterpret_cast<sockaddr_in*>(&with_port)->sin_port = reinterpret_cast<const sockaddr_in*>(local)->sin_port;
-    } else {
-      reinterpret_cast<sockaddr_in6*>(&with_port)->sin6_port = reinterpret_cast<const sockaddr_in6*>(local)->sin6_port;
-    }
-    if (FormatVerbsAddress(reinterpret_cast<sockaddr*>(&with_port)) != connection->local_address) continue;
-    description.notes.push_back(absl::StrCat("GID ", FormatGid(gid)));
-    break;
+  if (connection->gid_index >= 0) {
+    description.notes.push_back(absl::StrCat("GID ", device.GidText(connection->gid_index)));
   }
   if (const std::string distances = FormatDistances(device.distances); !distances.empty()) {
     description.notes.push_back(absl::StrCat("NUMA distance from memory of ", distances));

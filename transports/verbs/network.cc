@@ -269,6 +269,12 @@ std::optional<VerbsAddress> VerbsDevice::AddressOf(sa_family_t family, int gid_i
   return std::nullopt;
 }
 
+std::string VerbsDevice::GidText(int gid_index) const {
+  const auto found = std::find_if(gids.begin(), gids.end(),
+                                  [&](const GidEntry& gid) { return static_cast<int>(gid.index) == gid_index; });
+  return found == gids.end() ? absl::StrCat("index ", gid_index) : FormatGid(*found);
+}
+
 std::vector<VerbsAddress> VerbsNetworkImpl::Sources(sa_family_t family, const std::optional<VerbsAddress>& first) {
   std::vector<VerbsAddress> sources;
   for (const auto& device : devices_) {

@@ -33,6 +33,8 @@ struct VerbsDevice {
   std::string name() const;    // "mlx5_0/1"
   // From which it connects, and which it tells peers: of the best GID of that family, if it has one.
   std::optional<VerbsAddress> AddressOf(sa_family_t family, int gid_index) const;
+  // "::ffff:10.0.0.1 (index 3, RoCE v2)"; the number alone of one that came later.
+  std::string GidText(int gid_index) const;
   NodeDistances distances{};  // from each node of memory
   ibv_pd* domain = nullptr;
   std::atomic<bool> gone{false};

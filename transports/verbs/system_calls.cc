@@ -300,6 +300,7 @@ class SystemCalls final : public VerbsCalls {
     int mask = 0;
     attributes.qp_state = IBV_QPS_RTR;
     MCP_RETURN_IF_ERROR(Result(rdma_init_qp_attr(id, &attributes, &mask), "rdma_init_qp_attr to RTR"));
+    if (attributes.ah_attr.is_global != 0) settled.gid_index = attributes.ah_attr.grh.sgid_index;
     settled.path_mtu = attributes.path_mtu = std::min(attributes.path_mtu, settings.path_mtu_max);
     attributes.min_rnr_timer = settings.rnr_timer_min;
     settled.reads_in = attributes.max_dest_rd_atomic = std::min(attributes.max_dest_rd_atomic, settings.reads_max);

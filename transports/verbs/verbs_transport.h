@@ -22,7 +22,7 @@ struct VerbsConfig {
   // "mlx5_0", or "mlx5_0/1" for its port 1, in the order in which rails take them. Empty: the first rail goes by
   // whichever leads to the peer, the others by the best of the rest.
   std::vector<std::string> devices;
-  int gid_index = -1;  // of the devices' GID tables; -1: chosen
+  int gid_index = -1;  // of the devices' GID tables, to connect from; -1: chosen
   // Of a queue pair. An unanswered packet is sent again after 4.096 us << timeout (67 ms), so often; devices may wait
   // up to four times as long. A dead peer is known after 0.4 s, or 1.6 s.
   uint8_t timeout = 14;

@@ -4,7 +4,7 @@ import re
 
 import mcp_perf_schema
 
-from .base import BRIEF, Perf, Setting
+from .base import BRIEF, GONE_S, Perf, Setting
 
 TESTS = ['put_bw', 'put_lat', 'get_bw', 'get_lat', 'send_bw', 'send_lat']
 FEW = ('-n', '3', '-w', '1', '--quiet')
@@ -68,6 +68,20 @@ class Verbs(Perf):
     def test_two_measure_by_ipv6(self):
         self.start_server()
         self.measure('-t', 'put_bw,send_bw', '-s', '64K', address=self.server_machine.address6)
+
+    def test_two_measure_by_the_gid_that_is_asked_for(self):
+        self.start_server()
+        machine = self.client_machine
+        facts = json.loads(self.shell(machine, [Setting.mcp_info, '--json']))
+        gids = {gid['address']: str(gid['index']) for device in facts['rdma_devices']
+                if device['name'] == machine.device for gid in device['ports'][0]['gids']}
+        by_ipv4, by_ipv6 = gids[machine.address], gids[machine.address6]
+        once = ('-t', 'put_bw', '-s', '4K')
+        self.measure(*once, '--gid-index', by_ipv4)
+        self.measure(*once, '--gid-index', by_ipv6, address=self.server_machine.address6)
+        result = self.start_client(*once, *BRIEF, '--gid-index', by_ipv6).wait(GONE_S)
+        error, = [line['error'] for line in self.document(result, status=3)['results']]
+        self.assertIn(f'no GID of index {by_ipv6} stands for an address to reach it from', error)
 
     def test_two_measure_large_operations_over_several_rails(self):
         self.start_server()
