@@ -6,6 +6,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -99,14 +100,32 @@ class McpInfo(harness.Processes):
         self.assertIn('the path works, over tcp', out)
         self.assertIsNone(server.poll())
 
-    def test_a_busy_server_is_told(self):
+    def busy_server(self, duration_s):
         server, port = self.server()
-        client = self.start([PERF, '127.0.0.1', '-p', port, '-t', 'put_bw', '-s', '64K', '-D', '60', '--quiet'])
+        client = self.start([PERF, '127.0.0.1', '-p', port, '-t', 'put_bw', '-s', '64K', '-D', duration_s, '--quiet'])
         self.read_until(server.stdout, 'put_bw of 64 KiB')
+        return client, port
+
+    def test_a_server_that_stays_busy_is_told(self):
+        client, port = self.busy_server('60')
+        step, detail = self.failed_step('--check', f'127.0.0.1:{port}')
+        self.assertEqual(step, 'transfer')
+        self.assertIn('another client', detail)
+        self.assertIsNone(client.poll())
+
+    def test_a_busy_server_is_waited_for(self):
+        _, port = self.busy_server('1')
         check = self.document('--check', f'127.0.0.1:{port}')['check']
         self.assertIn('busy', check['steps'][4]['detail'])
-        self.assertEqual(check['steps'][-1]['outcome'], 'skipped')
-        self.assertIsNone(client.poll())
+        self.assertIn('every byte verified', check['steps'][-1]['detail'])
+
+    def test_a_stopped_server_fails_at_mcp(self):
+        server, port = self.server()
+        server.send_signal(signal.SIGSTOP)
+        try:
+            self.assertEqual(self.failed_step('--check', f'127.0.0.1:{port}')[0], 'mcp')
+        finally:
+            server.send_signal(signal.SIGCONT)
 
     def test_an_unknown_name(self):
         step, detail = self.failed_step('--check', 'no-such-host.invalid')

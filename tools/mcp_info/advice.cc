@@ -26,6 +26,21 @@ void AdviseOnMissingDevices(const Facts& facts, std::vector<std::string>& advice
   }
 }
 
+bool HasGid(const Port& port, internal::GidKind kind) {
+  return std::any_of(port.gids.begin(), port.gids.end(), [&](const Gid& gid) { return KindOf(gid) == kind; });
+}
+
+// Of a port that is active: whom it reaches.
+void AdviseOnGids(const Port& port, const std::string& name, std::vector<std::string>& advice) {
+  if (HasGid(port, internal::GidKind::kRoutable)) return;
+  advice.push_back(
+      HasGid(port, internal::GidKind::kRoutableV1)
+          ? absl::StrCat(name,
+                         " has an IP address by RoCE v1 alone, which ends at the Ethernet segment: RoCE v2 "
+                         "is the device's, its driver's or its configuration's to have")
+          : absl::StrCat(name, " has no routable GID: give its network device an IP address"));
+}
+
 void AdviseOnDevices(const Facts& facts, std::vector<std::string>& advice) {
   for (const RdmaDevice& device : facts.rdma_devices) {
     if (!device.problem.empty()) advice.push_back(absl::StrCat(device.name, ": ", device.problem));
@@ -37,11 +52,7 @@ void AdviseOnDevices(const Facts& facts, std::vector<std::string>& advice) {
             port.link_layer == "InfiniBand" ? "and that a subnet manager runs" : "and that its network device is up"));
         continue;
       }
-      const bool routable = std::any_of(port.gids.begin(), port.gids.end(),
-                                        [](const Gid& gid) { return gid.reach == GidReach::kRoutable; });
-      if (!routable) {
-        advice.push_back(absl::StrCat(name, " has no routable GID: give its network device an IP address"));
-      }
+      AdviseOnGids(port, name, advice);
       if (port.mtu_active && port.mtu_max && *port.mtu_active < *port.mtu_max) {
         advice.push_back(absl::StrCat(name, " uses a path MTU of ", *port.mtu_active, " of ", *port.mtu_max,
                                       ": an Ethernet MTU of 4200 or more gives 4096"));

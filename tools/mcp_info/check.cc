@@ -9,9 +9,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "tools/mcp_info/choice.h"
+#include "tools/mcp_info/causes.h"
 #include "tools/mcp_info/network_probe.h"
 #include "tools/mcp_info/peer_probe.h"
+#include "tools/mcp_perf/data_path.h"
 
 namespace mcp::info {
 namespace {
@@ -60,8 +61,7 @@ class Check {
     }
     endpoints_ = std::move(routed);
     if (endpoints_.empty()) {
-      return Failed("route", reason,
-                    "no interface is up in that network and no default route leads there: see ip route");
+      return Failed("route", reason, RouteCause(options_.host));
     }
     return Passed("route", RouteText());
   }
@@ -86,27 +86,26 @@ class Check {
   }
 
   Step Handshake() {
-    const absl::Status status = peer_.Connect(options_.host, options_.port);
+    const absl::Status status = peer_.Connect(target_.text(), options_.port);
     if (status.ok()) return Passed("mcp", "the handshake of mcp is answered");
-    return Failed("mcp", std::string(status.message()),
-                  "something else listens on that port, or the two versions of mcp differ too much");
+    return Failed("mcp", std::string(status.message()), HandshakeCause(status.code()));
   }
 
   Step AskServer() {
     const absl::StatusOr<std::string> who = peer_.Hello();
     if (who.ok()) return Passed("server", *who);
-    return Failed("server", std::string(who.status().message()),
-                  "what listens speaks mcp but is no mcp-perf server of this version, or it hangs");
+    return Failed("server", std::string(who.status().message()), GreetingCause(who.status().code()));
   }
 
   Step ResolveRdmaAddress() {
     if (options_.transport == "tcp") return Skipped("rdma", "--transport tcp was asked for");
-    const Choice choice = Choose(facts_, source_, target_.text());
-    const bool required = options_.transport == "verbs";
-    if (choice.transport != "verbs") {
-      if (!required) return Skipped("rdma", choice.reason);
-      return Failed("rdma", choice.reason,
-                    "this host has no RDMA path to start with: mcp-info alone lists what is missing");
+    // As the transfer asks: where auto takes verbs, it does not come back to TCP for what fails later.
+    if (const absl::Status why_not = perf::WhyNotVerbs({}, target_.text()); !why_not.ok()) {
+      const std::string text = std::string(why_not.message());
+      if (options_.transport == "auto" && absl::IsUnavailable(why_not)) {
+        return Skipped("rdma", absl::StrCat(text, "; TCP is used in its place"));
+      }
+      return Failed("rdma", text, "this host has no RDMA path to start with: mcp-info alone lists what is missing");
     }
     const absl::StatusOr<RdmaRoute> route = ResolveRdma(target_, kRdmaTimeout);
     if (route.ok()) {
@@ -115,25 +114,23 @@ class Check {
     if (route.status().code() == absl::StatusCode::kUnimplemented) {
       return Skipped("rdma", std::string(route.status().message()));
     }
-    const std::string text = std::string(route.status().message());
-    if (!required) return Skipped("rdma", absl::StrCat(text, "; TCP is used in its place"));
-    return Failed(
-        "rdma", text,
-        "the peer does not answer address resolution, or rdma_ucm is not loaded: see rdma link and ip neighbour");
+    return Failed("rdma", std::string(route.status().message()),
+                  "the peer does not answer address resolution, or the subnet manager (InfiniBand) has no path to it: "
+                  "see rdma link and ip neighbour");
   }
 
   Step Transfer(std::string& transport) {
-    if (peer_.busy()) return Skipped("transfer", "the server serves another client at the moment");
-    const absl::StatusOr<TransferFacts> moved = peer_.Transfer(options_);
-    if (moved.ok()) {
-      transport = moved->transport;
-      return Passed("transfer", moved->text);
+    const absl::StatusOr<TransferFacts> moved = peer_.Transfer(options_, target_.text());
+    if (!moved.ok()) {
+      const TransferFailure failure = {peer_.stage(), moved.status(), peer_.transport()};
+      return Failed("transfer", std::string(moved.status().message()), TransferCause(failure));
     }
-    const std::string text = std::string(moved.status().message());
-    return Failed(
-        "transfer", text,
-        "a firewall that lets only some ports through (data has a port of its own), RDMA traffic that is dropped "
-        "on the way (UDP port 4791), or a path MTU that is smaller than both ends think");
+    transport = moved->transport;
+    if (options_.transport != "auto" && transport != options_.transport) {
+      return Failed("transfer", absl::StrCat(moved->text, ", and ", options_.transport, " was asked for"),
+                    "the server is of another version, which falls back where it should refuse");
+    }
+    return Passed("transfer", moved->text);
   }
 
  private:
@@ -144,14 +141,6 @@ class Check {
       }
     }
     return absl::StrCat("from ", source_);
-  }
-
-  static std::string TcpCause(absl::StatusCode code) {
-    if (code == absl::StatusCode::kFailedPrecondition) {
-      return "the host is there but nothing listens on that port: start mcp-perf there, or name its --port";
-    }
-    if (code == absl::StatusCode::kDeadlineExceeded) return "a firewall drops the packets, or the host is down";
-    return "the host is down, or a router on the way refuses: try ping and traceroute";
   }
 
   const Options& options_;

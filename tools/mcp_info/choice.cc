@@ -10,6 +10,9 @@
 namespace mcp::info {
 namespace {
 
+// The transport takes it all the same, where it is all there is: who is reached by it is the fabric's matter.
+constexpr char kSegmentOnly[] = "RoCE v1 has no IP header: it ends at the Ethernet segment";
+
 const Interface* InterfaceOf(const Facts& facts, absl::string_view address) {
   for (const Interface& interface : facts.interfaces) {
     if (std::find(interface.addresses.begin(), interface.addresses.end(), address) != interface.addresses.end()) {
@@ -40,7 +43,6 @@ bool OnInterface(const Interface& interface, const RdmaDevice& device, const Gid
 std::string WhyNotUsable(const RdmaDevice& device, const Port& port, const Gid& gid, const Choice& choice) {
   if (!device.problem.empty()) return device.problem;
   if (!port.active()) return absl::StrCat("the port is ", port.state, ", ", port.physical_state);
-  if (gid.reach == GidReach::kSegment) return "RoCE v1 has no IP header: it ends at the Ethernet segment";
   if (gid.reach == GidReach::kLinkLocal && !IsLinkLocal(choice.to)) return "a link-local GID can't be routed";
   if (gid.type != "InfiniBand" && gid.address != choice.from) {
     return absl::StrCat("its address is ", gid.address, ", and the path starts at ", choice.from);
@@ -54,13 +56,16 @@ std::vector<RailCandidate> Candidates(const Facts& facts, const Interface& inter
     for (const Port& port : device.ports) {
       for (const Gid& gid : port.gids) {
         if (!OnInterface(interface, device, gid)) continue;
-        const std::string reason = WhyNotUsable(device, port, gid, choice);
-        rails.push_back({device.name, port.number, gid.index, gid.type, reason.empty(), reason});
+        const std::string why_not = WhyNotUsable(device, port, gid, choice);
+        const bool usable = why_not.empty();
+        rails.push_back({device.name, port.number, gid.index, gid.type, KindOf(gid), usable,
+                         usable && gid.reach == GidReach::kSegment ? kSegmentOnly : why_not});
       }
     }
   }
-  std::stable_sort(rails.begin(), rails.end(),
-                   [](const RailCandidate& a, const RailCandidate& b) { return a.usable && !b.usable; });
+  std::stable_sort(rails.begin(), rails.end(), [](const RailCandidate& a, const RailCandidate& b) {
+    return std::tuple(a.usable, a.kind) > std::tuple(b.usable, b.kind);
+  });
   return rails;
 }
 

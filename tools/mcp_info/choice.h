@@ -17,8 +17,9 @@ struct RailCandidate {
   int port = 0;
   int gid_index = 0;
   std::string gid_type;
+  internal::GidKind kind = internal::GidKind::kNone;
   bool usable = false;
-  std::string reason;  // why it is not
+  std::string reason;  // why it is not, or whom it does not reach
 };
 
 // A port of this host's RDMA devices, in the order in which rails of such a path take them.
@@ -41,7 +42,7 @@ struct Choice {
   std::string interface;             // that `from` is on
   std::string transport;             // "verbs", "tcp"; empty: none
   std::string reason;                // why not the one that auto prefers, or why there is none
-  std::vector<RailCandidate> rails;  // on that interface, for the first rail: the usable ones first
+  std::vector<RailCandidate> rails;  // on that interface, for the first rail: the usable ones first, the best of them
   std::vector<RankedPort> ports;     // of all devices, for all rails: the used ones first, the best before the others
 };
 

@@ -41,12 +41,24 @@ TEST(Choice, TakesTheRoutableGidOfTheAddress) {
   EXPECT_EQ(choice.reason, "");
   EXPECT_EQ(choice.interface, "eth2");
   ASSERT_EQ(choice.rails.size(), 4u);
-  EXPECT_TRUE(choice.rails[0].usable);
   EXPECT_EQ(choice.rails[0].gid_index, 3);
-  for (size_t index = 1; index < 4; ++index) {
-    EXPECT_FALSE(choice.rails[index].usable);
-    EXPECT_NE(choice.rails[index].reason, "");
-  }
+  EXPECT_EQ(choice.rails[0].reason, "");
+  EXPECT_EQ(choice.rails[1].gid_index, 2);
+  for (size_t index = 0; index < 4; ++index) EXPECT_EQ(choice.rails[index].usable, index < 2) << index;
+  for (size_t index = 1; index < 4; ++index) EXPECT_NE(choice.rails[index].reason, "") << index;
+}
+
+// As the transport does, which goes by addresses: it is ranked last, not left out.
+TEST(Choice, TakesRoceV1WhereThatIsAllThereIs) {
+  Facts facts = WithDevice();
+  facts.rdma_devices[0].ports[0].gids.pop_back();
+  const Choice choice = Choose(facts, kHere, kThere);
+  EXPECT_EQ(choice.transport, "verbs");
+  EXPECT_EQ(choice.reason, "");
+  EXPECT_EQ(choice.rails[0].gid_index, 2);
+  EXPECT_TRUE(choice.rails[0].usable);
+  EXPECT_NE(choice.rails[0].reason.find("ends at the Ethernet segment"), std::string::npos);
+  EXPECT_TRUE(choice.ports[0].used);
 }
 
 TEST(Choice, LinkLocalReachesLinkLocal) {
@@ -140,7 +152,7 @@ TEST(Choice, FallsBackWithItsReason) {
   ExpectTcp(facts, "the port is DOWN");
 
   facts = WithDevice();
-  facts.rdma_devices[0].ports[0].gids.pop_back();
+  facts.rdma_devices[0].ports[0].gids.resize(2);  // the link-local ones
   ExpectTcp(facts, "no GID on eth2 will do");
 
   facts = WithDevice();
@@ -185,6 +197,8 @@ TEST(Advice, NamesWhatIsWrong) {
   facts.rdma_devices[0].ports[0].mtu_active = 1024;
   facts.rdma_devices[0].ports[0].mtu_max = 4096;
   said(facts, "path MTU of 1024");
+  facts.rdma_devices[0].ports[0].gids.pop_back();
+  said(facts, "RoCE v1 alone");
   facts.rdma_devices[0].ports[0].gids.pop_back();
   said(facts, "no routable GID");
   facts.rdma_devices[0].ports[0].state = "DOWN";

@@ -16,6 +16,7 @@ namespace mcp::info {
 namespace {
 
 constexpr std::chrono::seconds kHelloTimeout{10};
+constexpr std::chrono::seconds kTurnTimeout{5};
 constexpr char kTest[] = "put_bw";
 constexpr uint64_t kTransferBytes = 65536;
 constexpr char kTransfers[] = "16";
@@ -59,7 +60,19 @@ absl::StatusOr<std::string> PeerProbe::Hello() {
   return absl::StrCat("mcp-perf on ", peer.host, ", ", peer.kernel);
 }
 
-absl::StatusOr<TransferFacts> PeerProbe::Transfer(const Options& options) {
+absl::Status PeerProbe::AwaitTurn() {
+  if (!busy_) return absl::OkStatus();
+  const absl::StatusOr<perf::Json> answer = control_->Receive(kTurnTimeout);
+  if (absl::IsDeadlineExceeded(answer.status())) {
+    return absl::DeadlineExceededError(
+        absl::StrCat("the server has served another client for ", kTurnTimeout.count(), " s"));
+  }
+  MCP_PERF_RETURN_IF_ERROR(answer.status());
+  return perf::DecodeHello(*answer).status();
+}
+
+absl::StatusOr<TransferFacts> PeerProbe::Transfer(const Options& options, const std::string& address) {
+  MCP_PERF_RETURN_IF_ERROR(AwaitTurn());
   MCP_PERF_ASSIGN_OR_RETURN(const perf::Options perf_options, PerfOptions(options));
   perf::TestSpec spec;
   spec.test = perf_options.tests.front();
@@ -67,8 +80,13 @@ absl::StatusOr<TransferFacts> PeerProbe::Transfer(const Options& options) {
   spec.lanes = 1;
   spec.rails = perf_options.rails;
   perf::TestResult result;
-  perf::Initiator initiator(perf_options, spec, options.host, control_.get());
-  MCP_PERF_RETURN_IF_ERROR(initiator.Run(result, [](double) {}));
+  perf::Initiator initiator(perf_options, spec, address, control_.get());
+  const absl::Status moved = initiator.Run(result, [](double) {});
+  transport_ = initiator.transport();
+  stage_ = initiator.no_path()     ? TransferStage::kConnect
+           : initiator.connected() ? TransferStage::kMove
+                                   : TransferStage::kPrepare;
+  MCP_PERF_RETURN_IF_ERROR(moved);
   const perf::PathInfo& path = initiator.local_path();
   TransferFacts facts;
   facts.transport = path.transport;

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "mcp/engine.h"
+#include "tools/mcp_info/causes.h"
 #include "tools/mcp_info/options.h"
 #include "tools/mcp_perf/control_channel.h"
 #include "tools/mcp_perf/measurement.h"
@@ -30,16 +31,22 @@ class PeerProbe {
   absl::Status Connect(const std::string& host, uint16_t port);
   // mcp-perf's greeting; returns who answered.
   absl::StatusOr<std::string> Hello();
-  // The server has said that it serves another client.
-  bool busy() const { return busy_; }
-  // One small transfer with every byte verified, over the transport that the options choose.
-  absl::StatusOr<TransferFacts> Transfer(const Options& options);
+  // One small transfer with every byte verified, over the transport that the options choose. A server that has said
+  // that it serves another client is waited for, for a while.
+  absl::StatusOr<TransferFacts> Transfer(const Options& options, const std::string& address);
+  // Of a transfer that failed: how far it came, and what it would have gone over.
+  TransferStage stage() const { return stage_; }
+  const std::string& transport() const { return transport_; }
 
  private:
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<perf::ControlChannel> control_;
+  absl::Status AwaitTurn();
+
   perf::HostInfo self_;
   bool busy_ = false;
+  TransferStage stage_ = TransferStage::kTurn;
+  std::string transport_ = "auto";
 };
 
 }  // namespace mcp::info

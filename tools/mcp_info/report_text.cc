@@ -128,7 +128,7 @@ std::string FormatChoice(const Choice& choice) {
                    choice.reason.empty() ? "" : absl::StrCat(" (", choice.reason, ")"), "\n");
   for (const RailCandidate& rail : choice.rails) {
     absl::StrAppend(&text, "  ", rail.device, "/", rail.port, " GID ", rail.gid_index, " (", rail.gid_type,
-                    "): ", rail.usable ? "usable" : absl::StrCat("not used: ", rail.reason), "\n");
+                    "): ", rail.usable ? "usable" : "not used", rail.reason.empty() ? "" : ": ", rail.reason, "\n");
   }
   if (!choice.ports.empty()) text += "RDMA ports, in the order in which rails take them\n";
   for (const RankedPort& port : choice.ports) {

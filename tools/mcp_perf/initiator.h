@@ -31,6 +31,9 @@ class Initiator {
   absl::Status Run(TestResult& result, const ProgressCallback& progress);
   // True where Run failed because the measured session could not be had.
   bool no_path() const { return no_path_; }
+  // Whether it was had, and what it goes over: "auto" until the server has said what it has.
+  bool connected() const { return path_ != nullptr && path_->session().valid(); }
+  const std::string& transport() const { return spec_.transport; }
 
   // Once connected.
   const PathInfo& local_path() const { return local_path_; }
