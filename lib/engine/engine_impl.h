@@ -6,6 +6,8 @@
 #ifndef MCP_LIB_ENGINE_ENGINE_IMPL_H_
 #define MCP_LIB_ENGINE_ENGINE_IMPL_H_
 
+#include <unistd.h>
+
 #include <atomic>
 #include <cstdint>
 #include <future>
@@ -137,7 +139,7 @@ class EngineImpl final : public SessionHost, public RegionImpl::Owner {
   std::unique_ptr<RegionTable> regions_;
   Registry registry_;
   MemlockRegistrar pinner_;
-  RegistrationCache pinned_{pinner_, RegistrationCache::Limits{}};
+  RegistrationCache pinned_{pinner_, {.granularity = static_cast<uint64_t>(sysconf(_SC_PAGESIZE))}};
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::atomic<uint32_t> next_lane_{0};
   std::thread::id driver_;  // of an engine without lanes: who drives it

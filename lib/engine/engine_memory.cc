@@ -45,7 +45,11 @@ absl::StatusOr<Region> EngineImpl::Register(void* data, uint64_t size, const Reg
   absl::AnyInvocable<void()&&> release = [] {};
   if (options.pin) {
     MCP_ASSIGN_OR_RETURN(Registration pinned, pinned_.Acquire(data, size));
-    release = [pinned = std::move(pinned)] {};
+    // The caller may unmap the range then: what is at its address later is not what was pinned.
+    release = [this, data, size, pinned = std::move(pinned)]() mutable {
+      pinned.Reset();
+      pinned_.Invalidate(data, size);
+    };
   }
   RegionImpl* region = NewRegion();
   const absl::Span<std::byte> bytes(static_cast<std::byte*>(data), size);

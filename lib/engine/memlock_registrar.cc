@@ -21,7 +21,9 @@ absl::StatusOr<uint64_t> MemlockRegistrar::Register(absl::Span<std::byte> range)
   }
   absl::Status locked = LockMemory(range.data(), range.size(), absl::StrCat("register ", FormatBytes(range.size())));
   if (locked.ok()) return handle;
-  Deregister(handle);  // mlock may have locked a part
+  // Pages stay as they are: the program may have locked some itself.
+  const std::lock_guard<std::mutex> lock(mutex_);
+  locked_.erase(handle);
   return locked;
 }
 

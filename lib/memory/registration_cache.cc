@@ -45,19 +45,24 @@ RegistrationCache::~RegistrationCache() {
   MCP_ASSERT(statistics_.entries == 0);  // else a Registration outlived its cache
 }
 
-absl::StatusOr<Registration> RegistrationCache::Acquire(const void* address, uint64_t length) {
+absl::StatusOr<Registration> RegistrationCache::Acquire(const void* address, uint64_t length, bool* made) {
+  if (made != nullptr) *made = false;
   Range range;
   MCP_RETURN_IF_ERROR(CheckedRange(address, length, &range));
   if (Entry* entry = Hit(range)) return Registration(this, entry);
   std::unique_lock<std::mutex> lock(mutex_);
-  Range merged = WithOverlapping(range);
-  while (IsBeingRegistered(merged)) {
+  for (;;) {
+    if (Entry* entry = Hit(range)) return Registration(this, entry);  // another thread's miss brought it
+    const Range merged = WithOverlapping(range);
+    if (!IsBeingRegistered(merged)) {
+      MCP_ASSIGN_OR_RETURN(Entry* const entry, Miss(merged, lock));
+      if (made != nullptr) *made = true;
+      return Registration(this, entry);
+    }
+    ++statistics_.waiting;
     registered_.wait(lock);
-    merged = WithOverlapping(range);
+    --statistics_.waiting;
   }
-  if (Entry* entry = Hit(range)) return Registration(this, entry);  // another thread's miss brought it
-  MCP_ASSIGN_OR_RETURN(Entry* const entry, Miss(merged, lock));
-  return Registration(this, entry);
 }
 
 absl::StatusOr<Registration> RegistrationCache::AcquireApart(const void* address, uint64_t length) {

@@ -53,6 +53,7 @@ class RegistrationCache {
     uint64_t evictions = 0;  // registrations that went for others to fit
     uint64_t bytes = 0;      // registered now
     uint32_t entries = 0;    // registrations now
+    uint32_t waiting = 0;    // requests that wait for a registration that overlaps theirs
   };
 
   RegistrationCache(Registrar& registrar, const Limits& limits);
@@ -61,8 +62,8 @@ class RegistrationCache {
   RegistrationCache& operator=(const RegistrationCache&) = delete;
 
   // kInvalidArgument for an empty range or one that leaves the address space, kResourceExhausted when the bounds do not
-  // let it in beside what is in use; else what the registrar says.
-  absl::StatusOr<Registration> Acquire(const void* address, uint64_t length);
+  // let it in beside what is in use; else what the registrar says. `made`: whether it was a miss.
+  absl::StatusOr<Registration> Acquire(const void* address, uint64_t length, bool* made = nullptr);
 
   // A registration of this range, widened as said, that is its holder's alone unless others ask for parts of it; not
   // valid where another that is found, or is being made, overlaps it. Errors as for Acquire.

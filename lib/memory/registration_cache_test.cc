@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <future>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -219,6 +220,7 @@ class SlowRegistrar : public Registrar {
     working_ = true;
     changed_.notify_all();
     changed_.wait(lock, [this] { return !working_; });
+    if (slow_fails) return absl::InternalError("device");
     return ++last_;
   }
   void Deregister(uint64_t) override { ++deregistered; }
@@ -234,6 +236,7 @@ class SlowRegistrar : public Registrar {
   }
 
   void* slow = nullptr;
+  std::atomic<bool> slow_fails{false};
   std::atomic<int> deregistered{0};
 
  private:
@@ -247,8 +250,16 @@ class RegistrationCacheWhileRegistering : public testing::Test {
  protected:
   void SetUp() override {
     registrar_.slow = At(100);
-    slow_ = std::thread([this] { acquired_ = *cache_.Acquire(At(100), 10 * kPage); });
+    slow_ = std::thread([this] {
+      absl::StatusOr<Registration> acquired = cache_.Acquire(At(100), 10 * kPage);
+      if (acquired.ok()) acquired_ = *std::move(acquired);
+    });
     registrar_.AwaitWork();
+  }
+  // Somebody else does, for a part of what is being registered.
+  void Wait() {
+    waiting_ = std::async(std::launch::async, [this] { return *cache_.Acquire(At(105), kPage); });
+    while (cache_.statistics().waiting == 0) std::this_thread::yield();
   }
   void End() {
     registrar_.EndWork();
@@ -258,6 +269,7 @@ class RegistrationCacheWhileRegistering : public testing::Test {
   SlowRegistrar registrar_;
   RegistrationCache cache_{registrar_, {.bytes_max = 20 * kPage, .entries_max = 4, .granularity = kPage}};
   Registration acquired_;
+  std::future<Registration> waiting_;
   std::thread slow_;
 };
 
@@ -275,12 +287,26 @@ TEST_F(RegistrationCacheWhileRegistering, OthersGoOn) {
 }
 
 TEST_F(RegistrationCacheWhileRegistering, WhatOverlapsWaits) {
-  Registration waiter;
-  std::thread other([&] { waiter = *cache_.Acquire(At(105), kPage); });
+  Wait();
+  EXPECT_EQ(cache_.statistics().misses, 0u);
   End();
-  other.join();
-  EXPECT_EQ(waiter.handle(), acquired_.handle());
+  EXPECT_EQ(waiting_.get().handle(), acquired_.handle());
   EXPECT_EQ(cache_.statistics().misses, 1u);
+}
+
+TEST_F(RegistrationCacheWhileRegistering, WhoWaitedForAFailureRegistersItself) {
+  Wait();
+  registrar_.slow_fails = true;
+  End();
+  EXPECT_FALSE(acquired_.valid());
+  EXPECT_EQ(waiting_.get().range().size(), kPage);
+}
+
+TEST_F(RegistrationCacheWhileRegistering, WhoWaitedForWhatIsForgottenRegistersItself) {
+  Wait();
+  EXPECT_EQ(cache_.Invalidate(At(100), kPage), 1u);
+  End();
+  EXPECT_NE(waiting_.get().handle(), acquired_.handle());
 }
 
 TEST_F(RegistrationCacheWhileRegistering, WhatIsForgottenServesItsUserAlone) {

@@ -39,9 +39,11 @@ void Gather(const ibv_send_wr& work, uint64_t to) {
 
 }  // namespace
 
+// A device that is gone is let go of by its driver: its descriptor stays readable.
 void FakeOperations::Report(FakeContext& context, const ibv_async_event& event) {
   context.events.push_back(event);
   context.signal.Set();
+  if (event.event_type == IBV_EVENT_DEVICE_FATAL) context.signal.stuck = true;
 }
 
 ibv_wc* FakeOperations::NewEntry(FakeFabric& fabric, FakeCompletionQueue& queue) {
@@ -333,6 +335,7 @@ int FakeOperations::Poll(ibv_cq* cq, int count, ibv_wc* completions) {
 int FakeOperations::Arm(ibv_cq* cq, int) {
   auto& queue = *FakeOf<FakeCompletionQueue>(cq);
   const std::lock_guard<std::mutex> lock(queue.context->fabric->mutex);
+  if (queue.context->signal.stuck) return EIO;  // the device is gone
   queue.armed = true;
   return 0;
 }

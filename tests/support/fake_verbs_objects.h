@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -19,12 +20,14 @@ namespace mcp::internal {
 // A descriptor that is readable while its queue holds something.
 struct FakeSignal {
   int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  std::atomic<bool> stuck{false};  // readable from then on
   ~FakeSignal() { close(fd); }
   void Set() {
     const uint64_t one = 1;
     [[maybe_unused]] const ssize_t written = write(fd, &one, sizeof(one));
   }
   void Clear() {
+    if (stuck) return;
     uint64_t count;
     [[maybe_unused]] const ssize_t bytes = read(fd, &count, sizeof(count));
   }

@@ -121,6 +121,7 @@ void VerbsTransport::OnRequest(const ConnectionEvent& event) {
     pieces_until_ns_ = clock_->NowNs() + kNextPieceNs;
     return Turn(event.id, {true, data->nonce, static_cast<uint16_t>(data->offset + data->piece.size()), ""});
   }
+  expects_pieces_ = expects_pieces_ && !partial_hellos_.empty();
   if (absl::Status moved = calls().MigrateId(event.id, network_->waiting_room()); !moved.ok()) {
     return Turn(event.id, {false, data->nonce, 0, std::string(moved.message())});
   }

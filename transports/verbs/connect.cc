@@ -209,9 +209,9 @@ absl::Status VerbsTransport::OnResponse(VerbsConnection& connection, const Conne
   MCP_ASSIGN_OR_RETURN(const SettledPath settled,
                        calls().ReadyQueuePair(connection.cm_id, connection.qp, SettingsFor(connection, path_mtu_max)));
   connection.path_mtu = settled.path_mtu;
-  connection.receives = true;
   connection.gid_index = settled.gid_index;
   MCP_RETURN_IF_ERROR(CheckGid(connection, network_->config().gid_index));
+  connection.receives = true;
   connection.state = State::kWelcoming;
   return calls().Establish(connection.cm_id);
 }

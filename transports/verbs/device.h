@@ -202,7 +202,6 @@ class VerbsTransport final : public Transport, private PeerWindows {
   void CheckDeadlines();
   void CheckReports();
   bool ReceivesAreBack(VerbsConnection& connection);
-  void OnDrainedTooLate(VerbsConnection& connection);
   void FinishClose(VerbsConnection& connection);
   void DropQueuePair(VerbsConnection& connection);
   void Retire(VerbsConnection& connection, PostedWork& work, bool done);

@@ -113,9 +113,9 @@ class VerbsMemory final : public DeviceMemory {
 
   // A registration that covers the range, if there is one; not valid otherwise.
   Registration FindLocal(const std::byte* address, uint64_t length) { return cache_.Find(address, length); }
-  // For memory that is no region: registered for one use, to be given to Forget when that is over.
-  absl::StatusOr<Registration> RegisterOnce(const std::byte* address, uint64_t length) {
-    return cache_.Acquire(address, length);
+  // For memory that is no region. `made`: registered for this use, to be given to Forget when that is over.
+  absl::StatusOr<Registration> RegisterOnce(const std::byte* address, uint64_t length, bool* made) {
+    return cache_.Acquire(address, length, made);
   }
   void Forget(Registration registration);
   static uint32_t LocalKey(const Registration& registration, size_t device) {

@@ -341,9 +341,11 @@ void VerbsNetworkImpl::Take(VerbsDevice& device, const ibv_async_event& event) {
       return;
     case FaultAction::kFlushed:
       if (event.element.qp->qp_context == nullptr) return;
-      SetTellsLastReceive(device, VerbsDevice::TellsLastReceive::kYes);
       static_cast<QueuePairReport*>(event.element.qp->qp_context)->last_receive.store(true, std::memory_order_release);
-      break;
+      for (const auto& port : devices_) {
+        if (port->opened.context == device.opened.context) port->last_receives_missed.store(0);
+      }
+      return WakeLanes();  // the one that ends the connection looks by itself
     case FaultAction::kRetry:
       logger_->Log(LogLevel::kWarning, "verbs ", device.opened.name, ": ", ibv_event_type_str(event.event_type), ": ",
                    fault.cause);
@@ -359,12 +361,6 @@ void VerbsNetworkImpl::Take(VerbsDevice& device, const ibv_async_event& event) {
       return ReportGone(device);
   }
   Announce();
-}
-
-void VerbsNetworkImpl::SetTellsLastReceive(const VerbsDevice& device, VerbsDevice::TellsLastReceive tells) {
-  for (const auto& port : devices_) {
-    if (port->opened.context == device.opened.context) port->tells_last_receive.store(tells, std::memory_order_relaxed);
-  }
 }
 
 void VerbsNetworkImpl::ReportGone(VerbsDevice& device) {
@@ -387,6 +383,10 @@ Losses VerbsNetworkImpl::LossesOf(VerbsDevice& device, int64_t now_ns) {
 
 void VerbsNetworkImpl::Announce() {
   reports_.fetch_add(1, std::memory_order_release);
+  WakeLanes();
+}
+
+void VerbsNetworkImpl::WakeLanes() {
   const std::lock_guard<std::mutex> lock(mutex_);
   for (Transport* lane : lanes_) lane->Wake();
 }

@@ -38,19 +38,19 @@ struct VerbsDevice {
   NodeDistances distances{};  // from each node of memory
   ibv_pd* domain = nullptr;
   std::atomic<bool> gone{false};
-  // Whether it says when a failed queue pair has given back what it took off its shared receive queue, as it has to
-  // (InfiniBand Architecture Specification, 10.3.1). Soft-RoCE of Linux 6.1 does not, that of 6.12 does.
-  enum class TellsLastReceive : uint8_t { kUnknown, kYes, kNo };
-  std::atomic<TellsLastReceive> tells_last_receive{TellsLastReceive::kUnknown};
+  // How often in a row it has not said that a failed queue pair has given back what it took off its shared receive
+  // queue, as it has to (InfiniBand Architecture Specification, 10.3.1). Soft-RoCE of Linux 6.1 does not, that of 6.12
+  // does.
+  std::atomic<uint32_t> last_receives_missed{0};
   // As of the last time that a lane asked.
   std::mutex counters_mutex;
   Losses losses;
   int64_t counters_read_ns = 0;  // 0: never
 };
 
-// A lane reads them, at most nine files of sysfs. Of other such files 63 us were measured (8 us a file, 4 us one that is
-// not there; a shared virtual machine, median of 5), so 0.13 % of a lane at most, and that much delay for what it meets. Of
-// hardware the driver's part comes on top, which was not measured: some ask their firmware.
+// A lane reads them, at most nine files of sysfs. Of other such files 63 us were measured (8 us a file, 4 us one that
+// is not there; a shared virtual machine, median of 5), so 0.13 % of a lane at most, and that much delay for what it
+// meets. Of hardware the driver's part comes on top, which was not measured: some ask their firmware.
 inline constexpr int64_t kCountersEveryNs = 50'000'000;
 
 // A queue pair's part in what devices report: written by whichever lane takes the event, read by its own.
@@ -100,8 +100,6 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   // Takes what the devices have to report, also of other engines'. Counts in reports() what concerns connections, for
   // lanes to look.
   void TakeAsyncEvents();
-  // Of the device that all its ports are of.
-  void SetTellsLastReceive(const VerbsDevice& device, VerbsDevice::TellsLastReceive tells);
   // The device is of no more use: every connection on it is to close.
   void ReportGone(VerbsDevice& device);
   // Of all its connections: devices count by port. Asks them at most every kCountersEveryNs, whoever wants to know.
@@ -127,6 +125,7 @@ class VerbsNetworkImpl final : public VerbsNetwork {
   void Take(VerbsDevice& device, const ibv_async_event& event);
   // Lanes are to look at what was reported.
   void Announce();
+  void WakeLanes();
 
   const VerbsConfig config_;
   Logger* const logger_;

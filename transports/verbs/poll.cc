@@ -20,6 +20,7 @@ namespace {
 // long, since the last look.
 constexpr uint32_t kRoundsPerLook = 8;
 constexpr int64_t kLookEveryNs = 50'000;
+constexpr int64_t kLookForPiecesEveryNs = 5'000;
 constexpr int kCompletionsPerLook = 16;
 
 }  // namespace
@@ -180,8 +181,8 @@ void VerbsTransport::DeliverQueued() {
 void VerbsTransport::LookAroundIfDue() {
   const int64_t now_ns = clock_->NowNs();
   expects_pieces_ = expects_pieces_ && now_ns < pieces_until_ns_;
-  const bool expects = look_around_ || handshakes_ > 0 || expects_pieces_;
-  if (!expects && now_ns - looked_around_ns_ < kLookEveryNs) return;
+  const int64_t every_ns = expects_pieces_ ? kLookForPiecesEveryNs : kLookEveryNs;
+  if (!look_around_ && handshakes_ == 0 && now_ns - looked_around_ns_ < every_ns) return;
   looked_around_ns_ = now_ns;
   look_around_ = false;
   LookAround();

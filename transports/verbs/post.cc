@@ -214,14 +214,13 @@ bool VerbsTransport::FindPayload(VerbsConnection& connection, const WorkRequest&
   VerbsMemory& memory = network_->verbs_memory();
   key->held = memory.FindLocal(work.payload, work.payload_bytes);
   if (!key->held.valid()) {
-    absl::StatusOr<Registration> made = memory.RegisterOnce(work.payload, work.payload_bytes);
+    absl::StatusOr<Registration> made = memory.RegisterOnce(work.payload, work.payload_bytes, &key->transient);
     if (!made.ok()) {
       if (chain_owner_ != nullptr) Ring(connection);
       BeginClose(connection, made.status(), true);
       return false;
     }
     key->held = *std::move(made);
-    key->transient = true;
   }
   key->lkey = VerbsMemory::LocalKey(key->held, device);
   return true;

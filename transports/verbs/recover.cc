@@ -17,8 +17,9 @@ namespace {
 constexpr int64_t kGoodbyeNs = 200 * kNsPerMs;
 // A device that does not give back what was posted for so long never will: destroying the queue pair makes it.
 constexpr int64_t kDrainNs = 2 * kNsPerS;
-// A device of which it is not known whether it says when receives are back is given so long for the first time.
-constexpr int64_t kLastReceiveNs = 20 * kNsPerMs;
+// To say that receives are back. A device that has not done so this often in a row is not waited for until it does.
+constexpr int64_t kLastReceiveNs = 100 * kNsPerMs;
+constexpr uint32_t kLastReceivesMissedMax = 3;
 constexpr size_t kGoodbyeBytesMax = 512;
 constexpr int kCompletionsAside = 64;
 
@@ -201,7 +202,10 @@ void VerbsTransport::CheckDeadlines() {
     } else if (connection->state == State::kLeaving) {
       FailQueuePair(*connection);
     } else if (connection->state == State::kDraining) {
-      OnDrainedTooLate(*connection);
+      if (connection->awaits_receives) continue;  // AdvanceClosing's matter
+      network_->logger().Log(LogLevel::kWarning, "verbs ", connection->device->opened.name, ": ",
+                             connection->remote_address, ": the device did not give back what was posted");
+      connection->state = State::kClosed;  // destroying the queue pair has to do
     } else {
       BeginClose(*connection,
                  absl::DeadlineExceededError(absl::StrCat("verbs: ", connection->remote_address,
@@ -213,33 +217,25 @@ void VerbsTransport::CheckDeadlines() {
   }
 }
 
-// Destroying the queue pair has to do.
-void VerbsTransport::OnDrainedTooLate(VerbsConnection& connection) {
-  connection.state = State::kClosed;
-  using Tells = VerbsDevice::TellsLastReceive;
-  const Tells tells = connection.device->tells_last_receive.load(std::memory_order_relaxed);
-  if (connection.awaits_receives && tells != Tells::kYes) {
-    if (tells == Tells::kNo) return;  // as another connection has found out
-    network_->logger().Log(LogLevel::kDebug, "verbs ", connection.device->opened.name,
-                           ": does not say when a failed queue pair has given back what it was to receive into");
-    return network_->SetTellsLastReceive(*connection.device, Tells::kNo);
-  }
-  network_->logger().Log(LogLevel::kWarning, "verbs ", connection.device->opened.name, ": ", connection.remote_address,
-                         ": the device did not give back what was ",
-                         connection.awaits_receives ? "to receive" : "posted");
-}
-
 // A queue pair that is destroyed before keeps, for good, the buffers of messages that it was taking in.
 bool VerbsTransport::ReceivesAreBack(VerbsConnection& connection) {
-  using Tells = VerbsDevice::TellsLastReceive;
-  const Tells tells = connection.device->tells_last_receive.load(std::memory_order_relaxed);
-  if (!connection.receives || tells == Tells::kNo) return true;
-  if (connection.report.last_receive.load(std::memory_order_acquire)) return true;
-  if (!std::exchange(connection.awaits_receives, true) && tells == Tells::kUnknown) {
-    connection.deadline_ns = clock_->NowNs() + kLastReceiveNs;
+  if (!connection.receives || connection.report.last_receive.load(std::memory_order_acquire)) return true;
+  std::atomic<uint32_t>& missed = connection.device->last_receives_missed;
+  if (missed.load(std::memory_order_relaxed) >= kLastReceivesMissedMax) {
+    network_->TakeAsyncEvents();  // it may speak up all the same
+    return true;
   }
-  look_around_ = true;
-  return false;
+  const int64_t now_ns = clock_->NowNs();
+  if (!std::exchange(connection.awaits_receives, true)) connection.deadline_ns = now_ns + kLastReceiveNs;
+  if (now_ns < connection.deadline_ns) {
+    look_around_ = true;
+    return false;
+  }
+  if (missed.fetch_add(1, std::memory_order_relaxed) + 1 == kLastReceivesMissedMax) {
+    network_->logger().Log(LogLevel::kDebug, "verbs ", connection.device->opened.name,
+                           ": does not say when a failed queue pair has given back what it was to receive into");
+  }
+  return true;
 }
 
 void VerbsTransport::AdvanceClosing() {
@@ -256,6 +252,8 @@ void VerbsTransport::AdvanceClosing() {
                    false);
       }
     }
+    const bool ending = connection.state == State::kLeaving || connection.state == State::kDraining;
+    if (ending && connection.device->gone.load(std::memory_order_acquire)) connection.state = State::kClosed;
     if (connection.state == State::kLeaving && connection.sends.idle()) FailQueuePair(connection);
     if (connection.state == State::kDraining && connection.sends.idle() && ReceivesAreBack(connection)) {
       connection.state = State::kClosed;
