@@ -10,6 +10,7 @@
 #include "tests/contract/transport_fixture.h"
 #include "tests/support/fake_verbs.h"
 #include "transports/verbs/network.h"
+#include "transports/verbs/queues.h"
 
 namespace mcp::internal {
 
@@ -24,6 +25,7 @@ class VerbsOnFake : public testing::Test {
   void SetUp() override {
     for (Side* side : {&a_, &b_}) {
       side->engine.regions = std::make_unique<RegionTable>(64, Random(1));
+      config_.credits = side == &a_ ? credits_a_ : credits_b_;
       auto network = MakeVerbsNetwork(fabric_, log_.logger(), config_);
       ASSERT_TRUE(network.ok()) << network.status();
       side->engine.verbs = *std::move(network);
@@ -75,6 +77,8 @@ class VerbsOnFake : public testing::Test {
   SystemClock clock_;
   std::shared_ptr<FakeFabric> fabric_ = MakeFakeFabric();
   VerbsConfig config_;
+  uint8_t credits_a_ = kCreditsPerConnection;
+  uint8_t credits_b_ = kCreditsPerConnection;
   Side a_;
   Side b_;
   std::string address_;

@@ -180,6 +180,7 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
   connection->cm_id = id;
   connection->nonce = request.data().nonce;
   connection->remote_device = request.data().device;
+  connection->credits = std::min<uint32_t>(request.data().credits, network_->config().credits);
   connection->remote_address = request.remote_address();
   connection->local_address = FormatVerbsAddress(rdma_get_local_addr(id));
   connection->hello.assign(reply_hello.begin(), reply_hello.end());
@@ -200,8 +201,8 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
     connection->receives = true;
     connection->gid_index = settled.gid_index;
     const std::array<std::byte, kAcceptBytes> bytes =
-        EncodeAccept({static_cast<uint8_t>(connection->path_mtu), connection->device->index, connection->nonce,
-                      ElsewhereThan(*connection->device, request)});
+        EncodeAccept({static_cast<uint8_t>(connection->path_mtu), network_->config().credits, connection->device->index,
+                      connection->nonce, ElsewhereThan(*connection->device, request)});
     rdma_conn_param parameters = {};
     parameters.private_data = bytes.data();
     parameters.private_data_len = static_cast<uint8_t>(bytes.size());
@@ -227,7 +228,7 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
 void VerbsTransport::SayWelcome(VerbsConnection& connection) {
   connection.state = State::kOpen;
   --handshakes_;
-  connection.credit = kCreditsPerConnection;
+  connection.credit = connection.credits;
   if (!PostOwn(connection, MessageType::kWelcome, connection.hello)) {
     return BeginClose(connection, absl::ResourceExhaustedError("verbs: no room for the welcome"), false);
   }

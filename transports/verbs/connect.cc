@@ -163,6 +163,7 @@ absl::Status VerbsTransport::OnRouteResolved(VerbsConnection& connection) {
   const absl::Span<const std::byte> hello = connection.hello;
   ConnectData data;
   data.path_mtu = static_cast<uint8_t>(connection.device->port_attributes.active_mtu);
+  data.credits = network_->config().credits;
   data.device = connection.device->index;
   data.nonce = connection.nonce;
   data.hello_bytes = static_cast<uint16_t>(hello.size());
@@ -199,6 +200,7 @@ absl::Status VerbsTransport::OnResponse(VerbsConnection& connection, const Conne
         absl::StrCat("verbs: ", connection.remote_address, " answers a request that is not this one"));
   }
   connection.remote_device = data.device;
+  connection.credits = std::min<uint32_t>(data.credits, network_->config().credits);
   // Not of later rails: what they found would put the path of another, perhaps the one that has failed, first again.
   if (connection.first_rail && connection.paths[connection.path].target.SameHost(connection.peer)) {
     network_->peers().Learn(FormatVerbsAddress(connection.peer.raw()),
@@ -258,7 +260,7 @@ void VerbsTransport::OnWelcome(VerbsConnection& connection, const std::byte* byt
   }
   connection.state = State::kOpen;
   --handshakes_;
-  connection.credit = kCreditsPerConnection;
+  connection.credit = connection.credits;
   connection.hello = {};
   BindLostWindows(connection);
   Event* event = NextEvent(Event::Kind::kConnected, connection);

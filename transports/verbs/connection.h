@@ -112,8 +112,9 @@ struct VerbsConnection {
 
   // Sending.
   SendLedger sends;
-  uint32_t credit = 0;      // messages that the peer has room for
-  uint32_t unsignaled = 0;  // requests since the last that asks for a completion
+  uint32_t credits = kCreditsPerConnection;  // that either end begins with: the smaller of their two numbers
+  uint32_t credit = 0;                       // messages that the peer has room for
+  uint32_t unsignaled = 0;                   // requests since the last that asks for a completion
   uint32_t unsignaled_staged = 0;
   bool holds_unseen = false;  // one of them holds a region
   uint32_t inline_bytes_max = 0;

@@ -15,9 +15,11 @@ namespace mcp::internal {
 namespace {
 
 constexpr uint32_t kMagic = 0x5650434d;  // "MCPV"
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kVersion = 2;
 constexpr size_t kPieceOffset = kConnectDataMax - kHelloPieceMax;
 constexpr size_t kHeadBytes = 16;
+constexpr size_t kConnectCreditsOffset = 20;
+constexpr size_t kAddressesOffset = kHeadBytes + 1;
 // Magic, version, what it is, nonce, offset.
 constexpr size_t kRejectTextOffset = 18;
 
@@ -67,9 +69,10 @@ VerbsAddress LoadAddress(const std::byte* from) {
   return address;
 }
 
-absl::Status CheckMtuAndDevice(uint8_t path_mtu, uint8_t device) {
+absl::Status CheckEnd(uint8_t path_mtu, uint8_t device, uint8_t credits) {
   if (path_mtu < 1 || path_mtu > 5) return Invalid(absl::StrCat("path_mtu ", path_mtu, " is not between 1 and 5"));
   if (device >= kDevicesMax) return Invalid(absl::StrCat("device ", device, " is not below ", kDevicesMax));
+  if (credits < kCreditsMin) return Invalid(absl::StrCat("credits ", credits, " are less than ", kCreditsMin));
   return absl::OkStatus();
 }
 
@@ -80,6 +83,7 @@ std::array<std::byte, kConnectDataMax> EncodeConnect(const ConnectData& data) {
   StoreHead(bytes.data(), data.path_mtu, data.device, static_cast<uint8_t>(data.piece.size()), data.nonce);
   StoreLittleEndian<uint16_t>(bytes.data() + 16, data.hello_bytes);
   StoreLittleEndian<uint16_t>(bytes.data() + 18, data.offset);
+  StoreLittleEndian<uint8_t>(bytes.data() + kConnectCreditsOffset, data.credits);
   std::copy(data.piece.begin(), data.piece.end(), bytes.begin() + kPieceOffset);
   return bytes;
 }
@@ -94,7 +98,8 @@ absl::StatusOr<ConnectData> DecodeConnect(absl::Span<const std::byte> bytes) {
   data.nonce = LoadLittleEndian<uint64_t>(from + 8);
   data.hello_bytes = LoadLittleEndian<uint16_t>(from + 16);
   data.offset = LoadLittleEndian<uint16_t>(from + 18);
-  if (absl::Status checked = CheckMtuAndDevice(data.path_mtu, data.device); !checked.ok()) return checked;
+  data.credits = LoadLittleEndian<uint8_t>(from + kConnectCreditsOffset);
+  if (absl::Status checked = CheckEnd(data.path_mtu, data.device, data.credits); !checked.ok()) return checked;
   if (data.hello_bytes > kHelloBytesMax) return Invalid(absl::StrCat("a hello of ", data.hello_bytes, " bytes"));
   const size_t rest = data.offset <= data.hello_bytes ? data.hello_bytes - size_t{data.offset} : 0;
   if (data.offset > data.hello_bytes || data.offset % kHelloPieceMax != 0 || count != std::min(rest, kHelloPieceMax)) {
@@ -109,7 +114,10 @@ std::array<std::byte, kAcceptBytes> EncodeAccept(const AcceptData& data) {
   std::array<std::byte, kAcceptBytes> bytes{};
   const size_t count = std::min(data.others.size(), kDevicesMax - 1);
   StoreHead(bytes.data(), data.path_mtu, data.device, static_cast<uint8_t>(count), data.nonce);
-  for (size_t i = 0; i < count; ++i) StoreAddress(data.others[i], bytes.data() + kHeadBytes + i * kAcceptAddressBytes);
+  StoreLittleEndian<uint8_t>(bytes.data() + kHeadBytes, data.credits);
+  for (size_t i = 0; i < count; ++i) {
+    StoreAddress(data.others[i], bytes.data() + kAddressesOffset + i * kAcceptAddressBytes);
+  }
   return bytes;
 }
 
@@ -119,11 +127,12 @@ absl::StatusOr<AcceptData> DecodeAccept(absl::Span<const std::byte> bytes) {
   data.path_mtu = LoadLittleEndian<uint8_t>(bytes.data() + 5);
   data.device = LoadLittleEndian<uint8_t>(bytes.data() + 6);
   data.nonce = LoadLittleEndian<uint64_t>(bytes.data() + 8);
-  if (absl::Status checked = CheckMtuAndDevice(data.path_mtu, data.device); !checked.ok()) return checked;
+  data.credits = LoadLittleEndian<uint8_t>(bytes.data() + kHeadBytes);
+  if (absl::Status checked = CheckEnd(data.path_mtu, data.device, data.credits); !checked.ok()) return checked;
   const auto count = LoadLittleEndian<uint8_t>(bytes.data() + 7);
   if (count >= kDevicesMax) return Invalid(absl::StrCat("addresses ", count, " are not below ", kDevicesMax));
   for (size_t i = 0; i < count; ++i) {
-    data.others.push_back(LoadAddress(bytes.data() + kHeadBytes + i * kAcceptAddressBytes));
+    data.others.push_back(LoadAddress(bytes.data() + kAddressesOffset + i * kAcceptAddressBytes));
   }
   return data;
 }

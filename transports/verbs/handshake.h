@@ -28,11 +28,16 @@ inline constexpr size_t kRejectDataMax = 148;
 
 // One piece of a hello.
 //    0 u32 magic  4 u8 version  5 u8 path MTU (ibv_mtu)  6 u8 device  7 u8 bytes of this piece
-//    8 u64 nonce  16 u16 length of the hello  18 u16 offset of this piece  20 the piece
-inline constexpr size_t kHelloPieceMax = kConnectDataMax - 20;
+//    8 u64 nonce  16 u16 length of the hello  18 u16 offset of this piece  20 u8 credits  21 the piece
+inline constexpr size_t kHelloPieceMax = kConnectDataMax - 21;
+
+// Messages that one end has room for before it reports any of them; reports come after half of them. Less than two is
+// no flow. Both ends go by the smaller of their two numbers.
+inline constexpr uint8_t kCreditsMin = 2;
 
 struct ConnectData {
   uint8_t path_mtu = 0;
+  uint8_t credits = 0;
   uint8_t device = 0;  // index among the sender's devices: which of a window's rkeys it means
   uint64_t nonce = 0;
   uint16_t hello_bytes = 0;
@@ -44,15 +49,16 @@ absl::StatusOr<ConnectData> DecodeConnect(absl::Span<const std::byte> bytes);
 
 // What accepts a connection: the smaller path MTU, the nonce given back, and where else the acceptor listens.
 //    0 to 15 as above, with the count of addresses in place of the bytes of a piece
-//    16 each address: 16 bytes, IPv4 as ::ffff:a.b.c.d; u16 port
+//    16 u8 credits  17 each address: 16 bytes, IPv4 as ::ffff:a.b.c.d; u16 port
 struct AcceptData {
   uint8_t path_mtu = 0;
+  uint8_t credits = 0;
   uint8_t device = 0;
   uint64_t nonce = 0;
   std::vector<VerbsAddress> others;  // of its other devices; at most kDevicesMax - 1
 };
 inline constexpr size_t kAcceptAddressBytes = 18;
-inline constexpr size_t kAcceptBytes = 16 + (kDevicesMax - 1) * kAcceptAddressBytes;
+inline constexpr size_t kAcceptBytes = 17 + (kDevicesMax - 1) * kAcceptAddressBytes;
 static_assert(kAcceptBytes <= kAcceptDataMax);
 std::array<std::byte, kAcceptBytes> EncodeAccept(const AcceptData& data);
 absl::StatusOr<AcceptData> DecodeAccept(absl::Span<const std::byte> bytes);

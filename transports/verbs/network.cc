@@ -8,8 +8,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "lib/base/assert.h"
 #include "lib/base/endpoint.h"
 #include "lib/base/status_macros.h"
+#include "transports/verbs/handshake.h"
+#include "transports/verbs/queues.h"
 
 namespace mcp::internal {
 namespace {
@@ -36,6 +39,7 @@ absl::StatusOr<std::shared_ptr<VerbsNetwork>> CreateVerbsNetwork(const VerbsConf
 
 absl::StatusOr<std::shared_ptr<VerbsNetworkImpl>> VerbsNetworkImpl::Create(const VerbsConfig& config, Logger* logger,
                                                                            std::unique_ptr<VerbsCalls> calls) {
+  MCP_ASSERT(config.credits >= kCreditsMin && config.credits <= kCreditsPerConnection);
   std::shared_ptr<VerbsNetworkImpl> network(new VerbsNetworkImpl(config, logger, std::move(calls)));
   MCP_RETURN_IF_ERROR(network->OpenDevices());
   MCP_RETURN_IF_ERROR(network->CheckSource());

@@ -68,7 +68,7 @@ void VerbsTransport::ReturnDelivered() {
     delivered.queues->ReturnBuffer(delivered.buffer);
     VerbsConnection& connection = *connections_[delivered.connection];
     if (!delivered.counts || connection.generation != delivered.generation) continue;
-    if (++connection.owed < kCreditReportAfter || connection.owes_listed) continue;
+    if (++connection.owed < connection.credits / 2 || connection.owes_listed) continue;
     connection.owes_listed = true;
     owing_.push_back(connection.id);
   }
@@ -117,7 +117,7 @@ void VerbsTransport::TakeReceive(LaneQueues& queues, const ibv_wc& completion) {
   }
   const std::byte* bytes = queues.Buffer(completion.wr_id);
   connection.credit += immediate.credit;
-  if (ABSL_PREDICT_FALSE(connection.credit > kCreditsPerConnection)) {
+  if (ABSL_PREDICT_FALSE(connection.credit > connection.credits)) {
     queues.ReturnBuffer(completion.wr_id);
     return BeginClose(connection,
                       absl::InternalError(absl::StrCat("verbs: the peer broke the protocol: credit ", immediate.credit,

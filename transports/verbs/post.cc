@@ -389,7 +389,7 @@ void VerbsTransport::PayCredit() {
   for (const ConnectionId id : owing_) {
     VerbsConnection& connection = *connections_[id];
     connection.owes_listed = false;
-    if (connection.state != State::kOpen || connection.owed < kCreditReportAfter) continue;
+    if (connection.state != State::kOpen || connection.owed < connection.credits / 2) continue;
     if (PostOwn(connection, MessageType::kCredit, {}) || connection.state != State::kOpen) continue;
     connection.owes_listed = true;
     owing_[kept++] = id;

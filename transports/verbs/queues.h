@@ -23,10 +23,9 @@ namespace mcp::internal {
 inline constexpr uint32_t kVerbsEagerBytesMax = 4096;
 inline constexpr uint32_t kVerbsMessageBytesMax = kVerbsEagerBytesMax + kHeaderBytesMax;
 
-// Messages that a peer may send before it hears of credit; and what may come beside them: two credit messages (each
-// stands for half the credit), a welcome, a goodbye.
+// Messages that a peer may send before it hears of credit, or fewer if it says so in its handshake; and what may come
+// beside them: two credit messages (each stands for half the credit), a welcome, a goodbye.
 inline constexpr uint32_t kCreditsPerConnection = 64;
-inline constexpr uint32_t kCreditReportAfter = kCreditsPerConnection / 2;
 inline constexpr uint32_t kReceiveShare = kCreditsPerConnection + 4;
 
 // Work requests of one connection that the device has not completed.

@@ -27,6 +27,9 @@ struct VerbsConfig {
   // up to four times as long. A dead peer is known after 0.4 s, or 1.6 s.
   uint8_t timeout = 14;
   uint8_t retry_count = 5;
+  // Messages of a connection that its receiver has not reported, each way: the smaller of both ends' numbers, from 2 to
+  // what the receive queue holds for each (queues.h).
+  uint8_t credits = 64;
   // An operation that lets a peer write gets a window of its own, which closes with it.
   bool protect_operations = false;
 };
