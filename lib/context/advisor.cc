@@ -105,14 +105,22 @@ void Advisor::RestoreRail(uint32_t peer_index, uint32_t rail) {
   Unsettle(peer, bit, -1);
 }
 
+void Advisor::AbandonProbe(uint32_t peer) { peers_[peer]->probe_out = false; }
+
 void Advisor::ObserveFailure(const Sample& sample, int64_t now_ns) {
   Peer& peer = *peers_[sample.peer];
   CatchUp(sample.peer);
   if (sample.probe) peer.probe_out = false;
+  Estimator& estimator = peer.known[sample.alternative].estimator;
+  estimator.AddFailure();
+  const uint16_t rails = peer.alternatives[sample.alternative].rails;
+  if (!peer.CanAvoid(rails)) {
+    const auto waited = static_cast<double>(sample.latency_ns);
+    if (estimator.known() && waited > estimator.UsualNs(sample.bytes, nullptr)) Observe(sample, now_ns);
+    return;
+  }
   ++peer.transfers;
   peer.unsettled = kUnsettledTransfers;
-  peer.known[sample.alternative].estimator.AddFailure();
-  const uint16_t rails = peer.alternatives[sample.alternative].rails;
   for (uint32_t rail = 0; rail < kRails; ++rail) {
     if ((rails >> rail & 1) == 0 || peer.quarantine_until_ns[rail] == kUntilRestored) continue;
     int64_t& length = peer.quarantine_ns[rail];
@@ -200,6 +208,7 @@ void Advisor::PredictFour(const Peer& peer, uint64_t bytes, uint32_t first, Pred
 std::vector<Prediction> Advisor::Predictions(uint32_t peer, uint64_t bytes) const {
   std::vector<Prediction> predictions(kAlternativesMax);
   Predict(*peers_[peer], bytes, predictions.data());
+  PredictGains(*peers_[peer], cells_[size_t{peer} * kSizeClasses + SizeClassOf(bytes)], bytes, predictions.data());
   predictions.resize(peers_[peer]->alternative_count);
   return predictions;
 }
@@ -218,6 +227,7 @@ void Advisor::Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t n
   DecisionEvent* event = trace_ == nullptr ? nullptr : trace_->Next();
   Prediction* const predictions = event == nullptr ? predictions_ : event->predictions;
   Predict(peer, bytes, predictions);
+  PredictGains(peer, cell, bytes, predictions);
 
   Situation situation;
   situation.bytes = bytes;
@@ -252,6 +262,7 @@ void Advisor::Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t n
     if (cell.choice != kNone) ++switches_;
     cell.choice = chosen;
     cell.switched_at = cell.samples;
+    CompareAnew(peer_index, SizeClassOf(bytes));
   }
   const bool probes = verdict.probe >= 0 && verdict.probe < static_cast<int>(peer.alternative_count);
   cell.probe = probes ? static_cast<uint8_t>(verdict.probe) : kNone;

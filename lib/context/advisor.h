@@ -79,8 +79,11 @@ class Advisor {
     return {cell.choice, false};
   }
   void Observe(const Sample& sample, int64_t now_ns);
-  // A transfer failed: its rails are left at once, whatever the statistics say, and tried again later.
+  // The path did not carry a transfer: its rails are left at once, whatever the statistics say, and tried again later.
+  // Where nothing else can carry it, it took at least as long as was waited for it.
   void ObserveFailure(const Sample& sample, int64_t now_ns);
+  // A probe gives no sample: another one may be sent.
+  void AbandonProbe(uint32_t peer);
 
   // The session has lost the rail: what needs it is left at once, until the rail is restored. Where everything needs
   // it, whatever was learned with it is doubted, since the others carry its share now.
@@ -113,6 +116,7 @@ class Advisor {
     uint32_t samples = 0;      // of all alternatives
     uint32_t switched_at = 0;  // in samples
     uint32_t decide_at = 0;
+    uint32_t compared_from = 0;  // in samples: since then what is in use is compared with its rivals
     uint8_t choice = kNone;
     uint8_t probe = kNone;  // to be tried by the next transfer
     bool in_haste = false;  // the decision that is due next does not wait for deferred samples
@@ -133,9 +137,14 @@ class Advisor {
   void OnChange(Peer& peer, const Sample& sample, Change change);
   void Tick(Peer& peer, int64_t now_ns);
   void SettleProbe(Peer& peer, const Sample& sample);
+  void Settle(uint32_t peer_index);
   void Unsettle(Peer& peer, uint16_t rails, int except);
   void Ease(Peer& peer, const Sample& sample, double factor, double cost_ns);
   void LookAgain(Peer& peer, const Sample& sample);
+  void Compare(const Sample& sample, uint32_t size_class, KeyState* key);
+  void CompareAnew(uint32_t peer_index, uint32_t size_class);
+  Gain GainOf(const Peer& peer, const Cell& cell, uint32_t size_class, uint32_t alternative) const;
+  void PredictGains(const Peer& peer, const Cell& cell, uint64_t bytes, Prediction* predictions) const;
   void Predict(const Peer& peer, uint64_t bytes, Prediction* predictions) const;
   void PredictFour(const Peer& peer, uint64_t bytes, uint32_t first, Prediction* predictions) const;
   void DecideDue(uint32_t peer_index, Cause cause, int64_t now_ns);

@@ -37,6 +37,7 @@ Key* Advisor::MakeKey(uint32_t peer_index, uint8_t alternative, uint32_t size_cl
   Key* const place = keys_.FindPlace();
   if (place->in_use) {
     CatchUp(place->peer);  // what is deferred refers to it
+    CompareAnew(place->peer, place->size_class);
     peers_[place->peer]->keys[place->alternative][place->size_class] = nullptr;
   }
   keys_.Insert(place, peer_index, alternative, static_cast<uint8_t>(size_class));
@@ -123,7 +124,10 @@ void Advisor::Learn(const Sample& sample, uint32_t size_class, int64_t now_ns) {
   Peer& peer = *peers_[sample.peer];
   Peer::Known& known = peer.known[sample.alternative];
   KeyState& key = KeyOf(sample.peer, sample.alternative, size_class);
-  if (sample.probe) SettleProbe(peer, sample);
+  if (sample.probe) {
+    Compare(sample, size_class, &key);
+    SettleProbe(peer, sample);
+  }
   const float age_variance = peer.AgeVariance(sample.alternative);
   if (age_variance > 0) known.estimator.Age(age_variance);
   const bool restless = peer.changes_followed < 1;
@@ -138,7 +142,7 @@ void Advisor::Learn(const Sample& sample, uint32_t size_class, int64_t now_ns) {
   Cell& cell = CellOf(sample.peer, sample.bytes);
   ++cell.samples;
   if (peer.unsettled > 0) {
-    if (--peer.unsettled == 0) peer.losses_began = false;
+    if (--peer.unsettled == 0) Settle(sample.peer);
   } else if (cell.samples < cell.decide_at && !sample.probe && (peer.decisions_due >> size_class & 1) == 0) {
     return;
   }
@@ -204,6 +208,12 @@ void Advisor::SettleProbe(Peer& peer, const Sample& sample) {
   if (surprise > -kSurprise - kSurpriseErrors * error) return;
   Unsettle(peer, peer.alternatives[sample.alternative].rails, sample.alternative);
   Ease(peer, sample, Exp2(surprise), latency);
+}
+
+// What is known holds again: from now on it can be compared.
+void Advisor::Settle(uint32_t peer_index) {
+  peers_[peer_index]->losses_began = false;
+  for (uint32_t i = 0; i < kSizeClasses; ++i) CompareAnew(peer_index, i);
 }
 
 // What is known of these rails may no longer hold; decisions follow every sample for a while.

@@ -39,6 +39,12 @@ struct Advisor::Peer {
     return last_use != 0 && transfers - last_use <= kInUse;
   }
 
+  // Whether there is an alternative that uses none of these rails.
+  bool CanAvoid(uint16_t rails) const {
+    return std::any_of(alternatives, alternatives + alternative_count,
+                       [&](const Alternative& alternative) { return (alternative.rails & rails) == 0; });
+  }
+
   // By how much log2 of the alternative's cost may have wandered since it was last used.
   float AgeVariance(uint32_t alternative) const {
     const auto age = static_cast<int64_t>(transfers - known[alternative].last_sample);

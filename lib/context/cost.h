@@ -29,18 +29,21 @@ struct CostTerms {
 
   // Expected nanoseconds, tails included. Tails are rare, so an alternative that was used seldom has hardly seen its
   // own: as far as that goes it is charged with the usual one.
-  Real Ns(const UsualTail& usual) const {
+  Real Ns(const UsualTail& usual) const { return line_ns * TailFactor(usual) / inverse_factor; }
+  Real TailFactor(const UsualTail& usual) const {
     const Real own = tail_samples * TailShare();
-    return line_ns * (1.0f + usual.mean + own * (tail - usual.mean)) / inverse_factor;
+    return 1.0f + usual.mean + own * (tail - usual.mean);
   }
 
   // Square of the standard error of log2 of the cost, less what age adds.
   Real Log2ErrorSquared(const UsualTail& usual) const {
-    // How far its own tail may be off, by chance: few of many make it.
-    const float spread = usual.square / (2 * (1.0f + usual.mean) * (1.0f + usual.mean));
-    const Real tail_variance = tail_samples * TailShare() * TailShare() * spread;
-    return kLog2E * kLog2E * (variance * leverage + tail_variance) + doubt +
+    return kLog2E * kLog2E * (variance * leverage + TailVariance(usual)) + doubt +
            kUnseenClassVariance / (1.0f + class_samples);
+  }
+  // How far its own tail may be off, by chance: few of many make it. Relative to the cost, squared.
+  Real TailVariance(const UsualTail& usual) const {
+    const float spread = usual.square / (2 * (1.0f + usual.mean) * (1.0f + usual.mean));
+    return tail_samples * TailShare() * TailShare() * spread;
   }
 
  private:

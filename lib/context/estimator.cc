@@ -63,11 +63,13 @@ Change Estimator::Learn(double size, double observed, uint32_t retransmits, bool
   const float clipped = Smaller(ratio, samples < kFewSamples ? kRatioMaxNew : kRatioMax);
   const float deviation = Smaller(clipped, kRatioMax) - 1.0f;
   variance_ += InverseOf(Smaller(samples, kMemory) + 3.0f) * (deviation * deviation - variance_);
+  AddSquares(deviation * deviation, 1);
   fit_.Add(size, static_cast<double>(clipped), inverse, kMemory);
   doubt_ *= 0.25f;
   reliability_ += kReliabilityGain * ((retransmits == 0 ? 1.0f : 0.0f) - reliability_);
 
   key->ratios.Add(residual);
+  key->beyond += deviation;
   key->strayed += static_cast<float>(latency_.calm()) * Between(-kStrayedMax, deviation, kStrayedMax);
   if (key->waiting() >= kFactorEvery) MoveFactor(samples, key);
 
@@ -81,6 +83,7 @@ Change Estimator::LearnBatch(bool restless, absl::Span<Key* const> keys) {
   const uint32_t oldest = OldestDeferred();
   const auto samples = static_cast<float>(fit_.samples());
   float residuals[kBatch];
+  float deviated[kBatch];
   float strayed[kBatch];
   int32_t buckets[kBatch];
   fit_.AddAll(recent_bytes_, recent_ns_, (oldest + kBatch - 1) % kBatch, kMemory, residuals);
@@ -92,12 +95,15 @@ Change Estimator::LearnBatch(bool restless, absl::Span<Key* const> keys) {
     const Float4 logarithms = Log2Coarse(ratios);
     const Int4 places = RatioHistogram::BucketsOf(logarithms);
     squares += deviations * deviations;
+    Store4(deviations, deviated + i);
     Store4(calm * Between(-kStrayedMax, deviations, kStrayedMax), strayed + i);
     Store4(logarithms, residuals + i);
     std::memcpy(buckets + i, &places, sizeof(places));
   }
   const float variance_gain = InverseOf(Smaller(samples, kMemory - kBatch) + kBatch + 3.0f);
-  variance_ += variance_gain * (SumOf(squares) - kBatch * variance_);
+  const float squared = SumOf(squares);
+  variance_ += variance_gain * (squared - kBatch * variance_);
+  AddSquares(squared, kBatch);
   reliability_ += kBatch * kReliabilityGain * (1.0f - reliability_);
   doubt_ = 0;
   Key* const* const by_class = keys.data();  // of which every one that was deferred is there
@@ -105,6 +111,7 @@ Change Estimator::LearnBatch(bool restless, absl::Span<Key* const> keys) {
     KeyState& key = by_class[recent_classes_[i]]->state;
     key.ratios.AddTo(buckets[i]);
     key.strayed += strayed[i];
+    key.beyond += deviated[i];
   }
   if (++batches_ == kFactorEveryBatches) MoveFactors(samples, keys);
   deferred_ = 0;
@@ -217,6 +224,14 @@ void Estimator::AddTail(float tail, uint32_t samples) {
   if (tail_ < kTailMin) tail_ = 0;
 }
 
+void Estimator::AddSquares(float squares, uint32_t samples) {
+  squares_ += squares;
+  squared_ += static_cast<float>(samples);
+  if (ABSL_PREDICT_TRUE(squared_ < kLongMemory)) return;
+  squares_ *= 0.5f;
+  squared_ *= 0.5f;
+}
+
 void Estimator::AddFirst(double bytes, double latency_ns) {
   // Half of it is the base. What a small transfer takes says nothing of long ones: these are taken for fast until they
   // are tried, since what is taken for slow never is.
@@ -262,6 +277,7 @@ void Estimator::StartOver(Change direction, RatioHistogram* histogram) {
     squares += deviation * deviation;
   }
   variance_ = squares / (kSpreadSamples + static_cast<float>(count));
+  squares_ = squared_ = 0;
   pending_tail_ = UsualTail();
   latency_.Restart(LatencyDetector::kWarmUp);
   if (direction == Change::kUp) {

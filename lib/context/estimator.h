@@ -16,6 +16,7 @@
 
 #include "absl/types/span.h"
 #include "lib/context/change_detector.h"
+#include "lib/context/comparison.h"
 #include "lib/context/cost.h"
 #include "lib/context/linear_fit.h"
 #include "lib/context/ratio_histogram.h"
@@ -31,6 +32,10 @@ struct KeyState {
   float inverse_factor = 1;
   float strayed = 0;      // sum of clipped deviations since the factor was last moved
   uint32_t moved_at = 0;  // in samples of `ratios`
+  // Of all samples since comparisons began: how far they were, clipped as tails are, beyond what was predicted. What is
+  // in use is compared with its rivals by this.
+  float beyond = 0;
+  Comparison comparison;  // with what is in use, if this is not
   RatioHistogram ratios;
 
   // Samples since the factor was last moved. (What an excursion was is taken back from the histogram.)
@@ -47,6 +52,7 @@ class Estimator {
   static constexpr float kRatioMax = 4;      // beyond, a latency counts as tail
   static constexpr float kRatioMaxNew = 16;  // the same while there are few samples
   static constexpr float kTailGain = 1.0f / 512;
+  static constexpr float kLongMemory = 8192;      // samples; then all count half
   static constexpr float kVariancePrior = 0.10f;  // of a ratio, before anything is known: a third
 
   // One completion. Says whether the path behind it has changed; then the estimate starts over from the samples since.
@@ -82,9 +88,26 @@ class Estimator {
   double CostNs(uint64_t bytes, const KeyState* key, const UsualTail& usual) const {
     return static_cast<double>(TermsOfCost(bytes, key).Ns(usual));
   }
+  // The same without tails: what samples are predicted to take.
+  double UsualNs(uint64_t bytes, const KeyState* key) const {
+    return fit_.At(SizeOf(bytes)) / (key == nullptr ? 1.0 : static_cast<double>(key->inverse_factor));
+  }
+  // Of a clipped sample's ratio to that: over thousands of samples, so that what is rare has its part in it.
+  float LongVariance() const { return squared_ < kRecent ? variance_ : squares_ / squared_; }
   // Square of the standard error of log2 of the cost, less what age adds.
   float Log2ErrorSquared(uint64_t bytes, const KeyState* key, const UsualTail& usual) const {
     return Terms(bytes, key).Log2ErrorSquared(usual);
+  }
+  // Without the leverage, which takes longest and matters to the error alone.
+  CostTerms<float> TermsOfCost(uint64_t bytes, const KeyState* key) const {
+    return {.line_ns = static_cast<float>(fit_.At(SizeOf(bytes))),
+            .inverse_factor = key == nullptr ? 1.0f : key->inverse_factor,
+            .class_samples = key == nullptr ? 0.0f : key->samples(),
+            .tail = tail_,
+            .tail_samples = tail_samples_,
+            .variance = variance_,
+            .leverage = 0,
+            .doubt = doubt_};
   }
   CostTerms<float> Terms(uint64_t bytes, const KeyState* key) const {
     CostTerms<float> terms = TermsOfCost(bytes, key);
@@ -137,27 +160,19 @@ class Estimator {
   void Expect();
   // Signed: what is not takes a branch.
   static double SizeOf(uint64_t bytes) { return static_cast<double>(static_cast<int64_t>(bytes)); }
-  // Without the leverage, which takes longest and matters to the error alone.
-  CostTerms<float> TermsOfCost(uint64_t bytes, const KeyState* key) const {
-    return {.line_ns = static_cast<float>(fit_.At(SizeOf(bytes))),
-            .inverse_factor = key == nullptr ? 1.0f : key->inverse_factor,
-            .class_samples = key == nullptr ? 0.0f : key->samples(),
-            .tail = tail_,
-            .tail_samples = tail_samples_,
-            .variance = variance_,
-            .leverage = 0,
-            .doubt = doubt_};
-  }
   void MoveFactor(float samples, KeyState* key) const;
   void MoveFactors(float samples, absl::Span<Key* const> keys);
   void MoveLevel(double bytes, double latency_ns);
   void SettleTail(float tail, bool restless);
   void AddTail(float tail, uint32_t samples);
+  void AddSquares(float squares, uint32_t samples);
   void AddFirst(double bytes, double latency_ns);
   void StartOver(Change direction, RatioHistogram* histogram);
 
   LinearFit fit_;
   float variance_ = kVariancePrior;  // of the clipped ratio
+  float squares_ = 0;                // of its deviations, over a longer time
+  float squared_ = 0;                // samples
   float tail_ = 0;                   // mean of what was clipped, in units of the prediction
   float tail_samples_ = 0;
   UsualTail last_tail_;

@@ -26,7 +26,10 @@ constexpr Thresholds kUnsettled{0.05f, 1.5f, 3, 1.0f};  // errors: of one sample
 constexpr float kUnsettledErrorsMin = 0.5f;
 constexpr float kAFew = 4;  // samples, from which on a change of mind is of some consequence
 constexpr uint32_t kUnsettledDwellOfAFew = 8;
-constexpr float kOften = 7;              // samples: no more is learned in haste
+constexpr float kOften = 7;             // samples: no more is learned in haste
+constexpr float kWorthwhile = 0.0144f;  // log2 of the least gain that a change of mind is for: 1 %
+constexpr float kAgreement = 0.1f;      // log2
+constexpr float kAgreementErrors = 2.0f;
 constexpr float kOptimism = 2.0f;        // standard errors
 constexpr uint32_t kPauseUnsettled = 2;  // transfers between probes
 constexpr uint32_t kPauseSettled = 16;
@@ -79,6 +82,21 @@ float Lead(const Situation& situation, const Prediction& current, const Predicti
   return from_bulk ? lead + cost : lead - cost;
 }
 
+// Long comparison tells what estimates cannot: these remember some hundred samples. What it has shown is that the other
+// is cheaper, and by something; or that it is not, or by nothing.
+// Unless estimates say that it is of what is no more.
+enum class Compared { kNot, kBetter, kWorse, kUndecided };
+Compared Compare(float lead, float error, const Prediction& other) {
+  if (other.log2_gain_radius <= 0) return Compared::kNot;
+  const float away = std::abs(lead - other.log2_gain);
+  if (away > kAgreement + kAgreementErrors * error) return Compared::kNot;
+  if (other.log2_gain > std::max(kWorthwhile, other.log2_gain_radius)) return Compared::kBetter;
+  return other.log2_gain + other.log2_gain_radius < kWorthwhile ? Compared::kWorse : Compared::kUndecided;
+}
+float Error(const Prediction& one, const Prediction& other) {
+  return std::sqrt(one.log2_error * one.log2_error + other.log2_error * other.log2_error);
+}
+
 // The best that is cheaper than the current choice by enough; -1: none.
 int Faster(const Situation& situation, float log2_deadline) {
   const Prediction& current = situation.predictions[static_cast<size_t>(situation.current)];
@@ -88,13 +106,16 @@ int Faster(const Situation& situation, float log2_deadline) {
   float best_lead = 0;
   for (const Prediction& other : situation.predictions) {
     if (!Known(other)) continue;
-    const float lead = Lead(situation, current, other);
-    if (lead <= best_lead) continue;
+    float lead = Lead(situation, current, other);
+    const float error = Error(current, other);
+    const Compared compared = Compare(lead, error, other);
+    const bool proven = compared == Compared::kBetter;
+    if (proven) lead = other.log2_gain;
+    if (lead <= best_lead || compared == Compared::kWorse) continue;
     if (meets && !Meets(other, log2_deadline)) continue;
     const Thresholds thresholds = Needed(situation, current, other);
     if (situation.transfers_since_switch < thresholds.dwell || other.samples < thresholds.samples) continue;
-    const float error = std::sqrt(current.log2_error * current.log2_error + other.log2_error * other.log2_error);
-    if (lead < thresholds.margin + thresholds.errors * error) continue;
+    if (!proven && lead < thresholds.margin + thresholds.errors * error) continue;
     best = static_cast<int>(&other - situation.predictions.data());
     best_lead = lead;
   }
@@ -126,7 +147,7 @@ int Probe(const Situation& situation, int chosen) {
   const bool pausing = situation.transfers_since_probe < kPauseUnsettled;
   if (pausing && situation.transfers_since_switch % kRefreshEvery == 0) return -1;
   int best = -1;
-  float best_lead = kWorthTrying;
+  float best_lead = 0;
   bool best_promises = false;
   for (const Prediction& other : situation.predictions) {
     const auto i = static_cast<int>(&other - situation.predictions.data());
@@ -136,17 +157,20 @@ int Probe(const Situation& situation, int chosen) {
       continue;
     }
     // What is expected to be cheaper costs nothing to try: at once, and before what merely could be.
-    const float lead = Lead(situation, current, other);
-    const bool promises = lead > kWorthTrying;
+    float lead = Lead(situation, current, other);
+    const Compared compared = Compare(lead, Error(current, other), other);
+    const bool undecided = compared != Compared::kNot && compared != Compared::kWorse && other.log2_gain > 0;
+    const bool promises = undecided || (lead > kWorthTrying && compared != Compared::kWorse);
+    if (undecided) lead = std::max(lead, other.log2_gain);
     if (best_promises && !promises) continue;
     const bool clearly = other.samples >= kClearSamples && lead > kClearly;
-    if (pausing && !clearly) continue;
+    if (pausing && !clearly && !undecided) continue;
     const bool in_haste = situation.unsettled && other.samples < kOften;
     const uint32_t pause = in_haste ? kPauseUnsettled : kPauseSettled;
     if (!promises && situation.transfers_since_probe < pause) continue;
     const float hoped = promises ? lead : lead + kOptimism * other.log2_error;
-    if (hoped <= best_lead && promises == best_promises) continue;
-    const double excess = Exp2(other.log2_cost) - Exp2(current.log2_cost);
+    if (promises == best_promises && hoped <= (promises ? best_lead : std::max(best_lead, kWorthTrying))) continue;
+    const double excess = Exp2(current.log2_cost) * (Exp2(-lead) - 1);
     if (excess > 1 && static_cast<float>(Log2(excess)) > situation.log2_probe_budget) continue;
     best = i;
     best_lead = hoped;

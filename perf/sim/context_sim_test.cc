@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <string>
+#include <utility>
 
 #include "perf/sim/contestant.h"
 #include "perf/sim/score.h"
@@ -15,15 +16,15 @@ namespace {
 
 constexpr uint32_t kTransfers = 8'000;
 
-struct Result {
+struct Played {
   Score model;
   Score rules;
   double best_fixed_ns = 0;
 };
 
-Result Compare(const Trace& trace) {
+Played Compare(const Trace& trace) {
   const Oracle oracle(trace);
-  Result result;
+  Played result;
   Adaptive model("model", trace.alternatives);
   result.model = Play(trace, oracle, &model);
   Adaptive rules("rules", trace.alternatives);
@@ -52,7 +53,7 @@ class StationaryTest : public ContextSimTest {};
 
 TEST_P(StationaryTest, RegretIsAtMostThreePercentAndNobodyIsMuchBetter) {
   SCOPED_TRACE(SeedNote(seed_));
-  const Result result = Compare(MakeTrace(GetParam(), 2 * kTransfers, seed_));
+  const auto result = Compare(MakeTrace(GetParam(), 2 * kTransfers, seed_));
   EXPECT_LE(result.model.regret, 0.03);
   EXPECT_LE(result.model.total_ns, 1.02 * result.best_fixed_ns);
   // Looking whether anything is better costs a little where nothing is.
@@ -63,11 +64,51 @@ INSTANTIATE_TEST_SUITE_P(Traces, StationaryTest,
                          ::testing::Values("steady", "sizes", "loss 1e-5", "loss 1e-3", "loss 1e-2", "outliers"),
                          NameOf);
 
+// What estimates that remember some hundred samples never tell apart is found, and what is no gap makes no switches.
+class SettlesTest : public ContextSimTest {};
+
+TEST_P(SettlesTest, WhatBecameBetterByLittleIsFound) {
+  SCOPED_TRACE(SeedNote(seed_));
+  const Trace trace = MakeTrace(GetParam(), 25'000, seed_);
+  const Oracle oracle(trace);
+  Adaptive model("model", trace.alternatives);
+  const Score score = Play(trace, oracle, &model);
+  ASSERT_EQ(score.until_right.size(), 1u);
+  EXPECT_LE(score.until_right[0], 8'000u) << "of 20,000";
+  EXPECT_LE(score.regret, 0.03);
+}
+
+INSTANTIATE_TEST_SUITE_P(Traces, SettlesTest, ::testing::Values("settles, 5 % apart", "settles, 8 % apart"), NameOf);
+
+class NeedlessTest : public ContextSimTest {};
+
+TEST_P(NeedlessTest, NothingIsSwitchedToThatIsNotBetter) {
+  SCOPED_TRACE(SeedNote(seed_));
+  const Trace trace = MakeTrace(GetParam(), 4 * kTransfers, seed_);
+  const Oracle oracle(trace);
+  Adaptive model("model", trace.alternatives);
+  const Score score = Play(trace, oracle, &model);
+  EXPECT_LE(score.switches_needless, 1u);
+  EXPECT_LE(score.regret, 0.005);
+}
+
+INSTANTIATE_TEST_SUITE_P(Traces, NeedlessTest, ::testing::Values("steady", "no gap", "1 % apart", "2 % apart"), NameOf);
+
+TEST(ContextSim, GapsAreWhatTheirNamesSay) {
+  for (const auto& [name, gap] : {std::pair{"no gap", 0.0}, {"2 % apart", 0.02}, {"settles, 5 % apart", 0.05}}) {
+    SCOPED_TRACE(name);
+    const Trace trace = MakeTrace(name, 20'000, 3);
+    const Oracle oracle(trace);
+    const size_t last = trace.steps.size() - 1;
+    EXPECT_NEAR(oracle.MeanOf(last, 1) / oracle.MeanOf(last, 0) - 1, gap, 0.004);
+  }
+}
+
 class ChangingTest : public ContextSimTest {};
 
 TEST_P(ChangingTest, RegretIsAtMostEightPercentWhereThePathChangesEveryThousandTransfers) {
   SCOPED_TRACE(SeedNote(seed_));
-  const Result result = Compare(MakeTrace(GetParam(), 2 * kTransfers, seed_));
+  const auto result = Compare(MakeTrace(GetParam(), 2 * kTransfers, seed_));
   EXPECT_LE(result.model.regret, 0.08);
   EXPECT_LE(result.model.total_ns, 1.02 * result.best_fixed_ns);
   EXPECT_LE(result.model.total_ns, result.rules.total_ns);
@@ -82,7 +123,7 @@ INSTANTIATE_TEST_SUITE_P(Traces, ChangingTest,
 TEST(ContextSim, ComesBackToWhatIsBetterAfterASlowTime) {
   const uint64_t seed = TestSeed(11);
   SCOPED_TRACE(SeedNote(seed));
-  const Result result = Compare(MakeTrace("slow and fast", 2 * kTransfers, seed));
+  const auto result = Compare(MakeTrace("slow and fast", 2 * kTransfers, seed));
   EXPECT_LE(result.model.regret, 0.06);
   EXPECT_LE(result.model.total_ns, 1.01 * result.best_fixed_ns);
   EXPECT_LE(result.model.total_ns, result.rules.total_ns);
@@ -92,7 +133,7 @@ class RestlessTest : public ContextSimTest {};
 
 TEST_P(RestlessTest, IsNotMuchWorseThanTheBestFixedChoice) {
   SCOPED_TRACE(SeedNote(seed_));
-  const Result result = Compare(MakeTrace(GetParam(), kTransfers, seed_));
+  const auto result = Compare(MakeTrace(GetParam(), kTransfers, seed_));
   EXPECT_LE(result.model.total_ns, 1.02 * result.best_fixed_ns);
   EXPECT_LE(result.model.total_ns, result.rules.total_ns);
 }

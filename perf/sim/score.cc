@@ -8,12 +8,22 @@
 namespace mcp::internal {
 namespace {
 
-constexpr uint32_t kWarmUp = 1000;  // transfers before switches are called needless
-constexpr double kGoodCost = 1.10;  // of the best's
+constexpr uint32_t kWarmUp = 1000;   // transfers before switches are called needless
+constexpr double kGoodCost = 1.10;   // of the best's
+constexpr double kBetterBy = 0.005;  // what is better by less is none the better for it
 constexpr uint32_t kReactionWindow = 20;
 constexpr uint32_t kReactionGood = 18;
 constexpr uint32_t kReactionMax = 1000;
 constexpr int64_t kReconnectNs = 100'000'000;  // after a rail is up again, until the session has connected it
+
+void CountSwitch(const Oracle& oracle, size_t step, uint32_t before, uint32_t chosen, Score* score) {
+  if (before == chosen) return;
+  ++score->switches;
+  if (step < kWarmUp) return;
+  ++score->switches_settled;
+  const bool better = oracle.MeanOf(step, chosen) < (1 - kBetterBy) * oracle.MeanOf(step, before);
+  score->switches_needless += better ? 0 : 1;
+}
 
 }  // namespace
 
@@ -85,6 +95,8 @@ Score Play(const Trace& trace, const Oracle& oracle, Contestant* contestant) {
         contestant->Restore(rail);
       }
     }
+    const bool settled = trace.steps[step].state == trace.settled_state;
+    if (settled && trace.steps[step - 1].state != trace.settled_state) score.until_right.push_back(0);
     const Choice choice = contestant->Choose(bytes, now_ns);
     const Outcome& outcome = trace.At(step, choice.alternative);
     now_ns += outcome.latency_ns;
@@ -98,11 +110,9 @@ Score Play(const Trace& trace, const Oracle& oracle, Contestant* contestant) {
       continue;
     }
     good.push_back(oracle.IsGood(step, choice.alternative));
-    if (before >= 0 && before != static_cast<int>(choice.alternative)) {
-      ++score.switches;
-      score.switches_settled += step >= kWarmUp ? 1 : 0;
-    }
+    if (before >= 0) CountSwitch(oracle, step, static_cast<uint32_t>(before), choice.alternative, &score);
     before = static_cast<int>(choice.alternative);
+    if (settled && choice.alternative != oracle.Best(step)) ++score.until_right.back();
   }
   score.regret = score.total_ns / Total(trace, oracle) - 1;
   for (size_t step = kWarmUp / 2; step + kReactionMax + kReactionWindow <= trace.steps.size(); ++step) {

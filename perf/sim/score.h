@@ -23,9 +23,9 @@ class Oracle {
   // contestant that uses it can see it. Otherwise the news is about what it does not use.
   bool IsVisibleChange(size_t step) const;
   bool IsSilentChange(size_t step) const;
+  double MeanOf(size_t step, uint32_t alternative) const { return means_[cell_[step]][alternative]; }
 
  private:
-  double MeanOf(size_t step, uint32_t alternative) const { return means_[cell_[step]][alternative]; }
   bool IsChange(size_t step) const;
 
   std::vector<uint32_t> state_;  // a step
@@ -39,8 +39,12 @@ struct Score {
   double regret = 0;  // total over the oracle's total, less 1
   uint64_t failures = 0;
   uint64_t probes = 0;
-  uint64_t switches = 0;                    // of the choice for a size class, probes not counted
-  uint64_t switches_settled = 0;            // of these, after the first 1000 transfers
+  uint64_t switches = 0;           // of the choice for a size class, probes not counted
+  uint64_t switches_settled = 0;   // of these, after the first 1000 transfers
+  uint64_t switches_needless = 0;  // of these, to what is not better by something
+  // Each time that something has slowly become better by little: transfers until it is used for good, more or less
+  // (those that went another way, probes aside).
+  std::vector<uint32_t> until_right;
   std::vector<uint32_t> reactions_visible;  // transfers from each change until 18 of 20 choices are good
   std::vector<uint32_t> reactions_silent;
 };

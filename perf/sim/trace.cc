@@ -20,6 +20,7 @@ struct Moment {
   uint32_t state = 0;
   double factor = 1;       // on the whole latency, whatever carries it
   double bulk_factor = 1;  // on bulk's alone
+  double stream_factor = 1;
 };
 
 Moment Quiet() {
@@ -36,6 +37,7 @@ struct Entry {
   std::string name;
   bool stationary;
   Script script;
+  uint32_t settled_state = ~0u;
 };
 
 Script Loss(double loss) {
@@ -120,6 +122,28 @@ void Sizes(uint32_t, Random* random, Moment* moment) {
   moment->bytes = (uint64_t{4096} << random->Below(11)) - 16 * random->Below(64);  // 4 KiB to 4 MiB
 }
 
+// What a stream of kBytes takes on the quiet path is this many times what bulk takes.
+constexpr double kStreamOverBulk = 1.1792;
+
+Script Apart(double gap) {
+  return [gap](uint32_t, Random*, Moment* moment) { moment->stream_factor = (1 + gap) / kStreamOverBulk; };
+}
+
+// Bulk is the worse way by far; then it slowly becomes the better one by `gap`, with nothing that an alarm could be
+// raised for; and stays that.
+constexpr uint32_t kSettledState = 100;
+Script Settles(double gap) {
+  return [gap](uint32_t i, Random*, Moment* moment) {
+    constexpr uint32_t kPeriod = 25'000, kFalls = 1000, kSettled = 5000;
+    constexpr double kWorse = 0.3, kSteps = 40;
+    const uint32_t at = i % kPeriod;
+    const double fallen = at < kFalls ? 0 : std::min(1.0, static_cast<double>(at - kFalls) / (kSettled - kFalls));
+    moment->state = at < kSettled ? static_cast<uint32_t>(fallen * kSteps) : kSettledState;
+    moment->bulk_factor = 1 + kWorse * (1 - fallen);
+    moment->stream_factor = (1 + gap) / kStreamOverBulk;
+  };
+}
+
 std::vector<Entry> Entries() {
   return {
       {"steady", true, Loss(0)},
@@ -146,6 +170,12 @@ std::vector<Entry> Entries() {
       {"flapping, 20", false, Flapping(20)},
       {"flapping, 200", false, Flapping(200)},
       {"rail dies", false, Death},
+      {"no gap", true, Apart(0)},
+      {"1 % apart", true, Apart(0.01)},
+      {"2 % apart", true, Apart(0.02)},
+      {"settles, 3 % apart", false, Settles(0.03), kSettledState},
+      {"settles, 5 % apart", false, Settles(0.05), kSettledState},
+      {"settles, 8 % apart", false, Settles(0.08), kSettledState},
   };
 }
 
@@ -171,6 +201,7 @@ Trace MakeTrace(const std::string& name, uint32_t transfers, uint64_t seed) {
   if (entry == entries.end()) return trace;
   trace.name = name;
   trace.stationary = entry->stationary;
+  trace.settled_state = entry->settled_state;
   trace.alternatives = Offered();
   Random world(seed);
   Random seeds = world.Fork();
@@ -187,7 +218,9 @@ Trace MakeTrace(const std::string& name, uint32_t transfers, uint64_t seed) {
       if (moment.bytes <= alternative.bytes_max) {
         outcome = SimulateTransfer(alternative, moment.bytes, moment.rails, costs, transfer_seed);
         if (!outcome.failed) {
-          const double own = alternative.protocol == Protocol::kBulk ? factor * moment.bulk_factor : factor;
+          double own = factor;
+          if (alternative.protocol == Protocol::kBulk) own *= moment.bulk_factor;
+          if (alternative.protocol == Protocol::kStream) own *= moment.stream_factor;
           outcome.latency_ns = static_cast<int64_t>(static_cast<double>(outcome.latency_ns) * own);
         }
       }

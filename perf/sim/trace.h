@@ -19,6 +19,8 @@ struct Trace {
   std::string name;
   std::vector<Alternative> alternatives;
   bool stationary = false;  // nothing changes but chance
+  // Where something slowly becomes better by little: the state in which that is so. ~0: nothing does.
+  uint32_t settled_state = ~0u;
 
   struct Step {
     uint64_t bytes = 0;
