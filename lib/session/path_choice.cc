@@ -49,6 +49,7 @@ TransferChoice PathChoice::Choose(uint64_t bytes, int64_t now_ns) {
   }
   choice.protocol = kProtocols[choice.alternative];
   choice.mark = sampler_.Post(bytes, now_ns);
+  ++under_way_;
   Count(choice, bytes);
   return choice;
 }
@@ -64,20 +65,33 @@ void PathChoice::Count(const TransferChoice& choice, uint64_t bytes) {
   last = choice.alternative;
 }
 
-void PathChoice::Complete(const TransferChoice& choice, uint64_t bytes, uint64_t retransmits, int64_t now_ns) {
-  if (peer_ == kRefused) return Abandon(bytes);
-  Advisor& advisor = context_->advisor();
+Sample PathChoice::SampleOf(const TransferChoice& choice, uint64_t bytes, int64_t now_ns) {
   Sample sample;
   sample.peer = peer_;
   sample.alternative = choice.alternative;
   sample.probe = choice.probe;
   sample.bytes = bytes;
-  const double ns_per_byte = advisor.EstimatorOf(peer_, choice.alternative).ns_per_byte();
+  const double ns_per_byte = context_->advisor().EstimatorOf(peer_, choice.alternative).ns_per_byte();
   sample.latency_ns = sampler_.Complete(choice.mark, bytes, ns_per_byte, now_ns);
-  sample.retransmits = static_cast<uint32_t>(std::min<uint64_t>(retransmits - retransmits_seen_, UINT32_MAX));
-  retransmits_seen_ = retransmits;
-  advisor.Observe(sample, now_ns);
+  sample.retransmits = losses_.Charge(under_way_--);
+  return sample;
+}
+
+void PathChoice::Complete(const TransferChoice& choice, uint64_t bytes, int64_t now_ns) {
+  if (peer_ == kRefused) return Abandon(choice, bytes);
+  context_->advisor().Observe(SampleOf(choice, bytes, now_ns), now_ns);
   learned_ = true;
+}
+
+void PathChoice::Fail(const TransferChoice& choice, uint64_t bytes, int64_t now_ns) {
+  if (peer_ == kRefused) return Abandon(choice, bytes);
+  context_->advisor().ObserveFailure(SampleOf(choice, bytes, now_ns), now_ns);
+}
+
+void PathChoice::Abandon(const TransferChoice& choice, uint64_t bytes) {
+  sampler_.Abandon(bytes);
+  --under_way_;
+  if (choice.probe && peer_ != kRefused) context_->advisor().AbandonProbe(peer_);
 }
 
 void PathChoice::OnRail(uint32_t rail, bool up, int64_t now_ns) {

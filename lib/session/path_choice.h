@@ -15,6 +15,7 @@
 
 #include "lib/context/advisor.h"
 #include "lib/context/sampler.h"
+#include "lib/session/loss_tally.h"
 #include "lib/transport/transport.h"
 #include "mcp/context.h"
 
@@ -50,10 +51,13 @@ class PathChoice {
   void Enter(uint16_t rails, const PathStatistics& path);
   bool entered() const { return peer_ != kNoPeer; }
   TransferChoice Choose(uint64_t bytes, int64_t now_ns);
-  // `retransmits`: what the rails have counted since the session began.
-  void Complete(const TransferChoice& choice, uint64_t bytes, uint64_t retransmits, int64_t now_ns);
-  // It failed or was cancelled: no sample. A probe's is not waited for for ever.
-  void Abandon(uint64_t bytes) { sampler_.Abandon(bytes); }
+  // What rails have sent again, before the end of a transfer is told: it is charged to those that are under way.
+  void AddLosses(uint32_t rail, const RailLosses& losses) { losses_.Add(rail, losses); }
+  void Complete(const TransferChoice& choice, uint64_t bytes, int64_t now_ns);
+  // The path did not carry it in time.
+  void Fail(const TransferChoice& choice, uint64_t bytes, int64_t now_ns);
+  // It ended otherwise, which says nothing of the path: no sample.
+  void Abandon(const TransferChoice& choice, uint64_t bytes);
   // A rail was lost, or is back.
   void OnRail(uint32_t rail, bool up, int64_t now_ns);
   // A rail is there for the first time: what was learned without it is doubted.
@@ -68,12 +72,14 @@ class PathChoice {
   static constexpr uint32_t kRefused = kNoPeer - 1;  // the table of peers is full
 
   void Count(const TransferChoice& choice, uint64_t bytes);
+  Sample SampleOf(const TransferChoice& choice, uint64_t bytes, int64_t now_ns);
 
   LaneContext* const context_;
   uint32_t peer_ = kNoPeer;
   Sampler sampler_;
-  bool learned_ = false;  // from a transfer of this session's
-  uint64_t retransmits_seen_ = 0;
+  LossTally losses_;
+  uint32_t under_way_ = 0;                  // transfers
+  bool learned_ = false;                    // from a transfer of this session's
   std::array<uint8_t, kSizeClasses> last_;  // alternative in use, by size
   std::atomic<uint64_t> bulk_{0};
   std::atomic<uint64_t> stream_{0};

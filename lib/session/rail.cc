@@ -218,7 +218,20 @@ PathStatistics Rail::AskPathOnLane() {
                                      std::memory_order_relaxed);
   }
   counters_.bytes_between_losses.store(path.bytes_between_losses, std::memory_order_relaxed);
+  counters_.path_counted_before.store(*retransmits_before_, std::memory_order_relaxed);
+  counters_.path_counted.store(path.retransmits, std::memory_order_relaxed);
+  counters_.path_counter.store(path.counter, std::memory_order_release);
   return path;
+}
+
+RailLosses Rail::Losses() const {
+  RailLosses losses;
+  losses.counter = counters_.path_counter.load(std::memory_order_acquire);
+  losses.counted = counters_.path_counted.load(std::memory_order_relaxed);
+  losses.before = counters_.path_counted_before.load(std::memory_order_relaxed);
+  losses.own = counters_.retransmitted_tiles.load(std::memory_order_relaxed);
+  if (losses.counter == 0) losses.own += counters_.path_retransmits.load(std::memory_order_relaxed);
+  return losses;
 }
 
 int64_t Rail::ProbeAfterNs() const {

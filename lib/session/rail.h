@@ -29,6 +29,7 @@
 #include "absl/strings/string_view.h"
 #include "lib/session/landing.h"
 #include "lib/session/lane.h"
+#include "lib/session/loss_tally.h"
 #include "lib/session/operation.h"
 #include "lib/session/place_counter.h"
 #include "lib/transport/transport.h"
@@ -79,6 +80,9 @@ struct RailCounters {
   std::atomic<uint64_t> reconnections{0};
   std::atomic<uint64_t> announced_transfers{0};
   std::atomic<uint64_t> path_retransmits{0};      // by the transport's own reckoning, as of kPathEveryNs ago
+  std::atomic<uint64_t> path_counter{0};          // of PathStatistics
+  std::atomic<uint64_t> path_counted{0};          // what that shows
+  std::atomic<uint64_t> path_counted_before{0};   // what it showed when this was connected
   std::atomic<uint64_t> bytes_between_losses{0};  // the same
   std::atomic<uint64_t> memory_bytes{0};          // held by the rail, as of its last tick
 
@@ -220,6 +224,8 @@ class Rail {
   NodeDistances DistancesOnLane() const;
   // Nothing but zeros while the rail is not up.
   PathStatistics AskPathOnLane();
+  // What had to be sent again, as far as is known by now. Any thread.
+  RailLosses Losses() const;
 
   bool dirty = false;  // the lane's
 

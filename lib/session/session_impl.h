@@ -143,6 +143,9 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   void OnRailDown(Rail& rail, const absl::Status& status);
   // Whether a rail that was lost for that reason is to be connected again.
   bool MayRecover(const absl::Status& why) const;
+  // A path or a device that failed may be replaced. Anything else (the peer left, broke the protocol, was denied
+  // access) would be the same on another connection.
+  static bool OfThePath(absl::StatusCode code);
   void CountRail(uint16_t rail, bool up);
   // Counts a rail down; false, and nothing changed, if no other would be left.
   bool CountDownUnlessLast();
@@ -318,7 +321,8 @@ class SessionImpl : public std::enable_shared_from_this<SessionImpl> {
   // The chunks that are on its rails are these' to cancel.
   void StopStreamOf(OperationId id);
   void FinishStream(Stream* stream);
-  uint64_t Retransmits() const;
+  void TellChoiceOfEnd(const Transfer& transfer, int failed);
+  uint64_t PathRetransmits() const;
 
   // Opening and the end.
   void AwaitUseOfRails();

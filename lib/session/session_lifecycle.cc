@@ -356,11 +356,11 @@ SessionStatistics SessionImpl::Statistics() const {
     statistics.wire_bytes_sent += counters.wire_bytes_sent.load(std::memory_order_relaxed);
     statistics.retransmitted_tiles += counters.retransmitted_tiles.load(std::memory_order_relaxed);
     statistics.checksum_failures += counters.checksum_failures.load(std::memory_order_relaxed);
-    statistics.path_retransmits += counters.path_retransmits.load(std::memory_order_relaxed);
     statistics.reconnections += counters.reconnections.load(std::memory_order_relaxed);
     statistics.announced_transfers += counters.announced_transfers.load(std::memory_order_relaxed);
     statistics.memory_bytes += counters.memory_bytes.load(std::memory_order_relaxed);
   }
+  statistics.path_retransmits = PathRetransmits();
   statistics.hedged_messages = hedged_messages_.load(std::memory_order_relaxed);
   statistics.hedges_won = hedges_won_.load(std::memory_order_relaxed);
   statistics.eager_transfers = eager_limit_.admitted();
@@ -372,15 +372,21 @@ SessionStatistics SessionImpl::Statistics() const {
   return statistics;
 }
 
-// By this side's rails, and by what carries them as far as that tells.
-uint64_t SessionImpl::Retransmits() const {
-  uint64_t retransmits = 0;
+// What one device counts is told to all rails that go by it: that of the one that has heard most of it.
+uint64_t SessionImpl::PathRetransmits() const {
+  uint64_t sum = 0;
   for (const auto& rail : rails_) {
-    const RailCounters& counters = rail->counters();
-    retransmits += counters.retransmitted_tiles.load(std::memory_order_relaxed) +
-                   counters.path_retransmits.load(std::memory_order_relaxed);
+    const uint64_t counter = rail->counters().path_counter.load(std::memory_order_relaxed);
+    uint64_t most = rail->counters().path_retransmits.load(std::memory_order_relaxed);
+    bool counted = false;
+    for (const auto& other : rails_) {
+      if (counter == 0 || other->counters().path_counter.load(std::memory_order_relaxed) != counter) continue;
+      counted |= other->index() < rail->index();
+      most = std::max(most, other->counters().path_retransmits.load(std::memory_order_relaxed));
+    }
+    if (!counted) sum += most;
   }
-  return retransmits;
+  return sum;
 }
 
 }  // namespace mcp::internal

@@ -7,17 +7,15 @@
 namespace mcp::internal {
 namespace {
 
-// A path or a device that failed may be replaced. Anything else (the peer left, broke the protocol, was denied access)
-// would be the same on another connection.
-bool OfThePath(absl::StatusCode code) {
-  return code == absl::StatusCode::kUnavailable || code == absl::StatusCode::kDeadlineExceeded ||
-         code == absl::StatusCode::kAborted;
-}
-
 constexpr uint32_t kUpMask = 0xffff;
 constexpr int kLastLostShift = 16;
 
 }  // namespace
+
+bool SessionImpl::OfThePath(absl::StatusCode code) {
+  return code == absl::StatusCode::kUnavailable || code == absl::StatusCode::kDeadlineExceeded ||
+         code == absl::StatusCode::kAborted;
+}
 
 bool SessionImpl::MayRecover(const absl::Status& why) const {
   return recovery_timeout_ns_ > 0 && OfThePath(why.code()) && !ended() &&

@@ -149,14 +149,7 @@ void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
   const int failed = transfer->failed.load(std::memory_order_acquire);
   const OperationId id = transfer->id;
   const uint64_t length = transfer->length;
-  if (transfer->choice.made()) {
-    // The time that a rail was away, or came, says nothing of the protocol.
-    if (failed == 0 && transfer->rail_changes == rail_changes_.load(std::memory_order_relaxed)) {
-      choice_.Complete(transfer->choice, length, Retransmits(), home_lane_.clock().NowNs());
-    } else {
-      choice_.Abandon(length);
-    }
-  }
+  if (transfer->choice.made()) TellChoiceOfEnd(*transfer, failed);
   CountEnded(lane, FrameType::kTile, id, length);
   if (failed != 0) GiveUp(id, transfer->key);
   Completion completion = std::move(transfer->completion);
@@ -171,6 +164,20 @@ void SessionImpl::FinishTransfer(Rail& rail, Transfer* transfer) {
   // It may have failed inside the call that started it.
   if (failed != 0) return lane.CompleteLaterOnLane(std::move(ended));
   Complete(ended);
+}
+
+// The time that a rail was away, or came, says nothing of the protocol; nor does that somebody gave the transfer up.
+void SessionImpl::TellChoiceOfEnd(const Transfer& transfer, int failed) {
+  for (uint32_t i = 0; i < rail_count_; ++i) choice_.AddLosses(i, rails_[i]->Losses());
+  const int64_t now = home_lane_.clock().NowNs();
+  const bool same_rails = transfer.rail_changes == rail_changes_.load(std::memory_order_relaxed);
+  if (!same_rails || (failed != 0 && !OfThePath(static_cast<absl::StatusCode>(failed)))) {
+    choice_.Abandon(transfer.choice, transfer.length);
+  } else if (failed != 0) {
+    choice_.Fail(transfer.choice, transfer.length, now);
+  } else {
+    choice_.Complete(transfer.choice, transfer.length, now);
+  }
 }
 
 void SessionImpl::StartGet(Rail& rail, const Work& work, Completion&& completion) {

@@ -156,7 +156,8 @@ struct ConnectionDescription {
 // What the path itself has to say, for the context layer; zero where unknown.
 struct PathStatistics {
   uint64_t rtt_ns = 0;
-  uint64_t retransmits = 0;  // since some time ago; of verbs: by all connections of the device
+  uint64_t retransmits = 0;  // since some time ago; by all connections of the device, if it is that which counts
+  uint64_t counter = 0;      // names that device, the same for all its connections; 0: the connection's own count
   uint64_t delivery_rate_bytes_per_s = 0;
   // Where a device goes back to what was lost and counts that: on average, of late.
   uint64_t bytes_between_losses = 0;

@@ -175,6 +175,7 @@ PathStatistics VerbsTransport::Statistics(ConnectionId id) const {
   if (connection == nullptr || connection->device == nullptr) return {};
   const Losses losses = network_->LossesOf(*connection->device, clock_->NowNs());
   return {.retransmits = losses.times_sent_again(),
+          .counter = reinterpret_cast<uintptr_t>(connection->device),
           .bytes_between_losses = losses.packets_between() * static_cast<uint64_t>(MtuBytes(connection->path_mtu))};
 }
 
