@@ -2,7 +2,7 @@
 //
 // Budget of a Post: one doorbell for all of a batch that goes to one connection, one completion for 32 work requests
 // and no copy of payload from 1 KiB on where it lies in registered memory. Of a Poll: two reads of completion queues;
-// every eighth reads the clock, and every 50 us looks at the connection manager's descriptor too. No allocation or
+// every eighth reads the clock, and every 500 us looks at the connection manager's descriptor too. No allocation or
 // lock; no system call on the way of data.
 //
 // Files: paths (which way to a peer), connect (the connecting side's handshake), accept (listeners and theirs), post,

@@ -19,7 +19,7 @@ namespace {
 // The connection manager's descriptor and the devices' are looked at by a system call: after so many rounds, and so
 // long, since the last look.
 constexpr uint32_t kRoundsPerLook = 8;
-constexpr int64_t kLookEveryNs = 50'000;
+constexpr int64_t kLookEveryNs = 500'000;
 constexpr int64_t kLookForPiecesEveryNs = 5'000;
 constexpr int kCompletionsPerLook = 16;
 
