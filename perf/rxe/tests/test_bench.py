@@ -29,6 +29,10 @@ class Perftest(unittest.TestCase):
         with self.assertRaises(tools.ToolError):
             tools.parse_perftest(BANDWIDTH, tools.Work('put_bw', 4096, 500, 16))
 
+    def test_a_bandwidth_of_nothing_is_no_figure(self):
+        with self.assertRaises(tools.ToolError):
+            tools.parse_perftest(BANDWIDTH.replace('37.85', '0.00'), tools.Work('put_bw', 65536, 500, 16))
+
 
 class Table(unittest.TestCase):
     def test_the_ratio_is_taken_within_rounds(self):
