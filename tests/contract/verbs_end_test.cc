@@ -23,16 +23,21 @@ class VerbsEnds : public VerbsOnFake {
     a()->closed.clear();
     b()->closed.clear();
   }
+  // Enough for an end that nothing is waited for, and short against what is: a goodbye has 200 ms, receives have 100.
+  void PollForAMoment() {
+    const int64_t until_ns = clock_.NowNs() + 10 * kNsPerMs;
+    while (clock_.NowNs() < until_ns) {
+      a()->Poll();
+      b()->Poll();
+    }
+  }
 };
 
 // Both queue pairs have failed in the middle of a message.
 TEST_F(VerbsEnds, ReceivesComeBackBeforeTheQueuePairGoes) {
   fabric_->SetLastReceives(FakeFabric::LastReceives::kKept);
   a()->transport()->Close(mine_, absl::CancelledError("enough"));
-  for (int round = 0; round < 100; ++round) {
-    a()->Poll();
-    b()->Poll();
-  }
+  PollForAMoment();
   EXPECT_TRUE(a()->closed.empty() && b()->closed.empty());
   fabric_->SetLastReceives(FakeFabric::LastReceives::kTold);
   EXPECT_TRUE(BothClosed());
@@ -56,9 +61,8 @@ TEST_F(VerbsEnds, ADeviceThatGoesMeanwhileIsNotWaitedFor) {
   a()->transport()->Close(mine_, absl::CancelledError("enough"));
   a()->Poll();
   fabric_->Report(IBV_EVENT_DEVICE_FATAL);
-  const int64_t before_ns = clock_.NowNs();
-  ASSERT_TRUE(BothClosed());
-  EXPECT_LT(clock_.NowNs() - before_ns, 90 * kNsPerMs) << "a goodbye has 200 ms, receives have 100";
+  PollForAMoment();
+  EXPECT_TRUE(a()->closed.count(mine_) > 0 && b()->closed.count(theirs_) > 0);
   fabric_->SetLastReceives(FakeFabric::LastReceives::kTold);
 }
 
