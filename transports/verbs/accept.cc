@@ -216,9 +216,7 @@ absl::StatusOr<ConnectionId> VerbsTransport::Accept(std::unique_ptr<PendingConne
   }();
   if (accepted.ok()) return connection->id;
   --handshakes_;
-  const std::string reason = EncodeReject({false, connection->nonce, 0, std::string(accepted.message())});
-  // The peer finds out by itself if this fails.
-  calls().Reject(id, {reinterpret_cast<const std::byte*>(reason.data()), reason.size()}).IgnoreError();
+  Turn(std::exchange(connection->cm_id, nullptr), {false, connection->nonce, 0, std::string(accepted.message())});
   FinishClose(*connection);
   return absl::Status(accepted.code(),
                       absl::StrCat("verbs: accept ", request.remote_address(), ": ", accepted.message()));

@@ -48,9 +48,7 @@ struct VerbsDevice {
   int64_t counters_read_ns = 0;  // 0: never
 };
 
-// A lane reads them, at most nine files of sysfs. Of other such files 63 us were measured (8 us a file, 4 us one that
-// is not there; a shared virtual machine, median of 5), so 0.13 % of a lane at most, and that much delay for what it
-// meets. Of hardware the driver's part comes on top, which was not measured: some ask their firmware.
+// A lane reads them, at most nine files of sysfs, and meanwhile does nothing else. Some drivers ask their firmware.
 inline constexpr int64_t kCountersEveryNs = 50'000'000;
 
 // A queue pair's part in what devices report: written by whichever lane takes the event, read by its own.
