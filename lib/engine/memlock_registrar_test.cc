@@ -3,15 +3,18 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <string>
+
 #include "lib/memory/host_memory.h"
 #include "lib/memory/memlock.h"
+#include "tests/support/locking.h"
 
 namespace mcp::internal {
 namespace {
 
 TEST(MemlockRegistrar, PagesStayLockedForTheLastThatHasThem) {
   const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  if (const absl::Status room = CheckMemlock(ReadMemlockState(), 9 * page, "test"); !room.ok()) GTEST_SKIP() << room;
+  if (const std::string why = WhyNotLocked(9 * page); !why.empty()) GTEST_SKIP() << why;
   auto memory = AllocateHostMemory(9 * page, false);
   ASSERT_TRUE(memory.ok()) << memory.status();
   const uint64_t before = ReadMemlockState().locked_bytes;

@@ -1,11 +1,14 @@
 // What an engine pins.
 #include <sys/mman.h>
 
+#include <string>
+
 #include "gtest/gtest.h"
 #include "lib/base/units.h"
 #include "lib/memory/memlock.h"
 #include "mcp/engine.h"
 #include "tests/support/engine_world.h"
+#include "tests/support/locking.h"
 
 namespace mcp::internal {
 namespace {
@@ -13,7 +16,7 @@ namespace {
 // A large allocation often gets the address of one that was freed.
 TEST(EngineMemory, WhatIsPinnedAtAnAddressAgainIsLockedAgain) {
   constexpr uint64_t kSize = 1 << 20;
-  if (const absl::Status room = CheckMemlock(ReadMemlockState(), kSize, "test"); !room.ok()) GTEST_SKIP() << room;
+  if (const std::string why = WhyNotLocked(kSize); !why.empty()) GTEST_SKIP() << why;
   EngineWorld world{EngineWorld::Setup{}};
   Engine* const engine = world.MakeEngine(0);
   ASSERT_NE(engine, nullptr);
