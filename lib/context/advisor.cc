@@ -16,6 +16,9 @@ constexpr uint32_t kDecideEvery = 32;                                    // samp
 constexpr int64_t kUntilRestored = std::numeric_limits<int64_t>::max();  // the end of a quarantine without one
 constexpr uint32_t kProbeLostAfter = 512;  // transfers: its sample is not waited for any longer
 constexpr float kNever = -1e9f;
+// What was in use for so many transfers, and is left without an alarm, was overtaken slowly: half a change.
+constexpr uint32_t kLasting = 1000;
+constexpr float kUnnoticed = 0.5f;
 
 }  // namespace
 
@@ -259,7 +262,11 @@ void Advisor::Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t n
   }
   const auto chosen = static_cast<uint8_t>(verdict.chosen);
   if (cell.choice != chosen) {
-    if (cell.choice != kNone) ++switches_;
+    if (cell.choice != kNone) {
+      ++switches_;
+      const bool lasted = cell.samples - cell.switched_at >= kLasting;
+      if (lasted && peer.unsettled == 0) peer.changes.Count(kUnnoticed);
+    }
     cell.choice = chosen;
     cell.switched_at = cell.samples;
     CompareAnew(peer_index, SizeClassOf(bytes));

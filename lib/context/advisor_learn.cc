@@ -13,7 +13,6 @@ namespace {
 constexpr uint32_t kTickEvery = 32;         // transfers, at least
 constexpr uint32_t kDecideAfterProbe = 2;   // samples: what it found may be worth a second look
 constexpr float kDoubtOfNeighbours = 1.0f;  // variance of log2 of the cost, after a change on the same rail
-constexpr float kChangesGain = 1.0f / 4000;
 constexpr float kTailGain = 1.0f / 1024;
 // The first transfers of a path meet cold caches and congestion windows that are still small: whatever came first then
 // looks slow. After so many all is looked at once more.
@@ -87,6 +86,7 @@ void Advisor::LearnBatch(const Sample& sample, int64_t now_ns) {
   Peer::Known& known = peer.known[sample.alternative];
   peer.transfers += kBatch;
   known.last_sample = known.last_use = peer.transfers;
+  known.unseen = peer.changes.unseen();
   const Change change = known.estimator.LearnBatch(peer.changes_followed < 1, peer.keys[sample.alternative]);
   Tick(peer, now_ns);
   if (ABSL_PREDICT_TRUE(change == Change::kNone)) return DecideDue(sample.peer, Cause::kSamples, now_ns);
@@ -106,6 +106,7 @@ void Advisor::CatchUp(uint32_t peer_index) {
     Peer::Known& known = peer.known[i];
     if (known.estimator.deferred() == 0) continue;
     known.last_sample = known.last_use = known.deferred_at;
+    known.unseen = peer.changes.unseen();
     while (known.estimator.deferred() > 0) {
       const uint64_t bytes = known.estimator.OldestDeferredBytes();
       const Change change = known.estimator.LearnDeferred(peer.changes_followed < 1, peer.keys[i]);
@@ -133,6 +134,7 @@ void Advisor::Learn(const Sample& sample, uint32_t size_class, int64_t now_ns) {
   const bool restless = peer.changes_followed < 1;
   const Change change = known.estimator.Add(sample.bytes, sample.latency_ns, sample.retransmits, restless, &key);
   known.last_sample = ++peer.transfers;
+  known.unseen = peer.changes.unseen();
   if (!sample.probe) known.last_use = peer.transfers;
   peer.spent_ns += sample.latency_ns;
   CountTail(peer, known.estimator.last_tail());
@@ -168,7 +170,7 @@ void Advisor::Tick(Peer& peer, int64_t now_ns) {
   // A new path deserves a look at everything: it begins with a full budget.
   peer.probe_budget_ns += peer.transfers == since ? spent * kBudgetTransfers : spent * options_.probe_share;
   peer.probe_budget_ns = std::min(peer.probe_budget_ns, spent * (kBudgetTransfers / of));
-  peer.changes -= of * kChangesGain * peer.changes;
+  peer.changes.Pass(of);
   peer.changes_followed = std::min(peer.changes_followed + of * kFollowRate, kFollowMax);
   peer.tail.mean += kTailGain * (peer.tails - of * peer.tail.mean);
   peer.tail.square += kTailGain * (peer.tail_squares - of * peer.tail.square);
@@ -219,7 +221,7 @@ void Advisor::Settle(uint32_t peer_index) {
 // What is known of these rails may no longer hold; decisions follow every sample for a while.
 void Advisor::Unsettle(Peer& peer, uint16_t rails, int except) {
   peer.unsettled = kUnsettledTransfers;
-  peer.changes += kChangesGain;
+  peer.changes.Count(1);
   for (uint32_t i = 0; i < peer.alternative_count; ++i) {
     // What several rails did together says nothing of one of them.
     if (static_cast<int>(i) == except || (rails & ~peer.alternatives[i].rails) != 0) continue;

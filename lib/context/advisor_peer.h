@@ -6,16 +6,12 @@
 #include <cstdint>
 
 #include "lib/context/advisor.h"
+#include "lib/context/change_rate.h"
 
 namespace mcp::internal {
 
 inline constexpr uint32_t kUnsettledTransfers = 40;  // after a change, decisions follow every sample
-// By how much log2 of an unused alternative's cost may have wandered: variance a transfer. The least, and what is added
-// for each change that was seen a transfer (a fourfold change has a variance of 4).
-inline constexpr float kDriftMin = 1.0f / 64000;
-inline constexpr float kDriftPerChange = 1.5f;
 inline constexpr float kAgeVarianceMax = 4.0f;
-inline constexpr float kChangesAtFirst = 1.0f / 2000;  // a transfer: nothing is known of a new path
 // Changes are followed up to a rate: beyond, learning anew costs more than it gains.
 inline constexpr float kFollowRate = 1.0f / 150;  // a transfer
 inline constexpr float kFollowMax = 4;
@@ -28,6 +24,7 @@ struct Advisor::Peer {
   struct Known {
     Estimator estimator;
     uint64_t last_sample = 0;  // in transfers
+    double unseen = 0;         // changes of the path, as they were assumed by then
     uint64_t last_use = 0;     // the same, probes aside
     uint64_t deferred_at = 0;  // the same, of the newest sample that is deferred
   };
@@ -49,7 +46,7 @@ struct Advisor::Peer {
   float AgeVariance(uint32_t alternative) const {
     const auto age = static_cast<int64_t>(transfers - known[alternative].last_sample);
     if (age <= kAgeMin) return 0;
-    return std::min(kAgeVarianceMax, (kDriftMin + kDriftPerChange * changes) * static_cast<float>(age - kAgeMin));
+    return std::min(kAgeVarianceMax, changes.Wandered(static_cast<float>(age - kAgeMin), known[alternative].unseen));
   }
 
   Key* keys[kAlternativesMax][kSizeClasses] = {};
@@ -67,7 +64,7 @@ struct Advisor::Peer {
   int64_t spent_ns = 0;  // in transfers since the last tick
   float tails = 0;       // cut off since the last tick
   float tail_squares = 0;
-  float changes = kChangesAtFirst;      // a transfer, lately
+  ChangeRate changes;
   float changes_followed = kFollowMax;  // how many may be, now
   UsualTail tail;
   uint16_t quarantined = 0;  // rails

@@ -28,7 +28,8 @@ constexpr float kAFew = 4;  // samples, from which on a change of mind is of som
 constexpr uint32_t kUnsettledDwellOfAFew = 8;
 constexpr float kOften = 7;             // samples: no more is learned in haste
 constexpr float kWorthwhile = 0.0144f;  // log2 of the least gain that a change of mind is for: 1 %
-constexpr float kAgreement = 0.1f;      // log2
+constexpr float kWithinReach = 16;  // a bound that is wider by more takes hundreds of times the probes that there were
+constexpr float kAgreement = 0.1f;  // log2
 constexpr float kAgreementErrors = 2.0f;
 constexpr float kOptimism = 2.0f;        // standard errors
 constexpr uint32_t kPauseUnsettled = 2;  // transfers between probes
@@ -83,15 +84,18 @@ float Lead(const Situation& situation, const Prediction& current, const Predicti
 }
 
 // Long comparison tells what estimates cannot: these remember some hundred samples. What it has shown is that the other
-// is cheaper, and by something; or that it is not, or by nothing.
+// is cheaper, and by something; or that it is not, or by nothing. Where rare and long tails make the bound wide, going
+// on would not tell in any useful time.
 // Unless estimates say that it is of what is no more.
-enum class Compared { kNot, kBetter, kWorse, kUndecided };
+enum class Compared { kNot, kBetter, kWorse, kUndecided, kBeyondReach };
 Compared Compare(float lead, float error, const Prediction& other) {
   if (other.log2_gain_radius <= 0) return Compared::kNot;
   const float away = std::abs(lead - other.log2_gain);
   if (away > kAgreement + kAgreementErrors * error) return Compared::kNot;
   if (other.log2_gain > std::max(kWorthwhile, other.log2_gain_radius)) return Compared::kBetter;
-  return other.log2_gain + other.log2_gain_radius < kWorthwhile ? Compared::kWorse : Compared::kUndecided;
+  if (other.log2_gain + other.log2_gain_radius < kWorthwhile) return Compared::kWorse;
+  const float reach = kWithinReach * std::max(kWorthwhile, other.log2_gain);
+  return other.log2_gain_radius > reach ? Compared::kBeyondReach : Compared::kUndecided;
 }
 float Error(const Prediction& one, const Prediction& other) {
   return std::sqrt(one.log2_error * one.log2_error + other.log2_error * other.log2_error);
@@ -159,8 +163,9 @@ int Probe(const Situation& situation, int chosen) {
     // What is expected to be cheaper costs nothing to try: at once, and before what merely could be.
     float lead = Lead(situation, current, other);
     const Compared compared = Compare(lead, Error(current, other), other);
-    const bool undecided = compared != Compared::kNot && compared != Compared::kWorse && other.log2_gain > 0;
-    const bool promises = undecided || (lead > kWorthTrying && compared != Compared::kWorse);
+    const bool open = compared != Compared::kWorse && compared != Compared::kBeyondReach;
+    const bool undecided = open && compared != Compared::kNot && other.log2_gain > 0;
+    const bool promises = undecided || (open && lead > kWorthTrying);
     if (undecided) lead = std::max(lead, other.log2_gain);
     if (best_promises && !promises) continue;
     const bool clearly = other.samples >= kClearSamples && lead > kClearly;

@@ -43,11 +43,11 @@ std::vector<Goal> Goals() {
       {"regret where the path changes every 1,000 transfers, %", 8, ChangesEveryThousand, Regret},
       {"transfers to leave what became four times as slow, p95", 20, Named("fourfold step"), Reaction},
       {"needless switches where nothing changes, /100,000", 1, IsStationary, Needless},
-      {"transfers until 3 % less are found, median", 10'000, Named("settles, 3 % apart"), UntilRight},
-      {"transfers until 5 % less are found, median", 4'000, Named("settles, 5 % apart"), UntilRight},
-      {"transfers until 8 % less are found, median", 1'000, Named("settles, 8 % apart"), UntilRight},
+      {"transfers until 3 % less are found, median", 5000, Named("settles, 3 % apart"), UntilRight},
+      {"transfers until 5 % less are found, median", 2000, Named("settles, 5 % apart"), UntilRight},
+      {"transfers until 8 % less are found, median", 500, Named("settles, 8 % apart"), UntilRight},
       {"beyond the best fixed choice, %", 2, IsAny, BeyondFixed},
-      {"beyond rules, % (the price of looking)", 0.2, IsAny, BeyondRules},
+      {"beyond rules, % (the price of looking)", 0.05, IsAny, BeyondRules},
   };
 }
 

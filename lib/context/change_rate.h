@@ -1,0 +1,52 @@
+// How often a path changes, learned from how often it did: it says how far what was measured once may be off by now.
+//
+// Two parts. What was seen lately a transfer, which counts for all the time since the measurement. And what may have
+// happened unseen: a twentieth of a change in e times the time. So where nothing happens, what is not used is looked
+// at again after times that grow by a constant factor, and all these looks cost as much as the logarithm of the number
+// of transfers. That is the order of the least which can be: any policy that finds the best wherever it is pays so much
+// where it began with the best (Lai and Robbins, Asymptotically efficient adaptive allocation rules, 1985).
+//
+// A plain value; time is counted in transfers.
+#ifndef MCP_LIB_CONTEXT_CHANGE_RATE_H_
+#define MCP_LIB_CONTEXT_CHANGE_RATE_H_
+
+#include <algorithm>
+
+namespace mcp::internal {
+
+class ChangeRate {
+ public:
+  void Pass(float transfers) {
+    time_ = std::min(time_ + transfers, kTimeMax);
+    seen_ -= transfers / Remembered() * seen_;
+    unseen_ += static_cast<double>(transfers * kUnseen / (kUnseenTimeMin + time_));
+  }
+
+  // `weight`: 1 for what an alarm told; less for what has moved so slowly that none was raised.
+  void Count(float weight) { seen_ += weight / Remembered(); }
+
+  // By how much log2 of a cost that was measured `age` transfers ago, when `unseen` was so much, may have wandered:
+  // variance.
+  float Wandered(float age, double unseen_then) const {
+    return kVariancePerChange * (seen_ * age + static_cast<float>(unseen_ - unseen_then));
+  }
+  double unseen() const { return unseen_; }
+
+ private:
+  static constexpr float kMemory = 32'000;    // for what was seen
+  static constexpr float kTimeMin = 1000;     // what is seen early says little of the rate
+  static constexpr float kTimeMax = 150'000;  // nothing is trusted to stay for ever
+  static constexpr float kUnseen = 0.05f;     // changes, in e times the time
+  static constexpr float kUnseenTimeMin = 300;
+  static constexpr float kVariancePerChange = 1.5f;  // a fourfold change has one of 4
+
+  float Remembered() const { return std::min(kTimeMin + time_, kMemory); }
+
+  float time_ = 0;     // that has passed
+  float seen_ = 0;     // changes a transfer
+  double unseen_ = 0;  // changes, in all
+};
+
+}  // namespace mcp::internal
+
+#endif  // MCP_LIB_CONTEXT_CHANGE_RATE_H_
