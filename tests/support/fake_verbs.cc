@@ -222,8 +222,12 @@ class FakeCalls final : public VerbsCalls {
         if (from.events.empty()) return;
         event = from.events.front();
         from.events.pop_front();
+        from.unacknowledged.insert(event.element.qp);
       }
       from.listener(event);
+      const std::lock_guard<std::mutex> lock(fabric_->mutex);
+      from.unacknowledged.erase(from.unacknowledged.find(event.element.qp));
+      fabric_->acknowledged.notify_all();
     }
   }
 
@@ -266,10 +270,12 @@ class FakeCalls final : public VerbsCalls {
     FakeOperations::Fail(*fabric_, *FakeOf<FakeQueuePair>(qp));
     return absl::OkStatus();
   }
+  // Waits, as ibv_destroy_qp does, until nobody is being told of it.
   void DestroyQueuePair(ibv_qp* base) override {
-    const std::lock_guard<std::mutex> lock(fabric_->mutex);
+    std::unique_lock<std::mutex> lock(fabric_->mutex);
     auto* qp = FakeOf<FakeQueuePair>(base);
     FakeOperations::Forget(*fabric_, *qp);
+    fabric_->acknowledged.wait(lock, [&] { return !qp->context->unacknowledged.contains(base); });
     delete qp;
   }
 

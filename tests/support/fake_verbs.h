@@ -14,6 +14,7 @@
 #ifndef MCP_TESTS_SUPPORT_FAKE_VERBS_H_
 #define MCP_TESTS_SUPPORT_FAKE_VERBS_H_
 
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -125,6 +126,7 @@ class FakeFabric {
   const uint8_t devices;
   const uint8_t ports;
   std::mutex mutex;
+  std::condition_variable acknowledged;  // an event has been told
   Counters counts;
   int fail_next = -1;
   uint64_t spared_before = 0;

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -43,6 +44,7 @@ struct FakeContext {
   FakeFabric* fabric = nullptr;
   FakeSignal signal;
   std::deque<ibv_async_event> events;
+  std::multiset<const ibv_qp*> unacknowledged;  // of events that are being told
   absl::AnyInvocable<void(const ibv_async_event&)> listener;
   // Of the device, and, from 1 on, of its ports.
   struct Traffic {
