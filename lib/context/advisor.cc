@@ -16,9 +16,8 @@ constexpr uint32_t kDecideEvery = 32;                                    // samp
 constexpr int64_t kUntilRestored = std::numeric_limits<int64_t>::max();  // the end of a quarantine without one
 constexpr uint32_t kProbeLostAfter = 512;  // transfers: its sample is not waited for any longer
 constexpr float kNever = -1e9f;
-// What was in use for so many transfers, and is left without an alarm, was overtaken slowly: half a change.
-constexpr uint32_t kLasting = 1000;
-constexpr float kUnnoticed = 0.5f;
+constexpr uint32_t kLasting = 1000;  // transfers
+constexpr float kUnnoticed = 0.5f;   // of a change
 
 }  // namespace
 
@@ -223,6 +222,14 @@ void Advisor::DecideDue(uint32_t peer_index, Cause cause, int64_t now_ns) {
   }
 }
 
+// What was in use for long is left for what is faster, without an alarm: the one has moved slowly, or the other unseen.
+// All sizes that follow tell of the same.
+void Advisor::CountUnnoticed(Peer& peer) {
+  if (peer.transfers - peer.last_change < kLasting) return;
+  peer.changes.Count(kUnnoticed);
+  peer.last_change = peer.transfers;
+}
+
 void Advisor::Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t now_ns) {
   Peer& peer = *peers_[peer_index];
   Cell& cell = CellOf(peer_index, bytes);
@@ -264,8 +271,7 @@ void Advisor::Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t n
   if (cell.choice != chosen) {
     if (cell.choice != kNone) {
       ++switches_;
-      const bool lasted = cell.samples - cell.switched_at >= kLasting;
-      if (lasted && peer.unsettled == 0) peer.changes.Count(kUnnoticed);
+      if (verdict.reason == Reason::kFaster && cell.samples - cell.switched_at >= kLasting) CountUnnoticed(peer);
     }
     cell.choice = chosen;
     cell.switched_at = cell.samples;

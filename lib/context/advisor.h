@@ -147,6 +147,7 @@ class Advisor {
   void PredictGains(const Peer& peer, const Cell& cell, uint64_t bytes, Prediction* predictions) const;
   void Predict(const Peer& peer, uint64_t bytes, Prediction* predictions) const;
   void PredictFour(const Peer& peer, uint64_t bytes, uint32_t first, Prediction* predictions) const;
+  static void CountUnnoticed(Peer& peer);
   void DecideDue(uint32_t peer_index, Cause cause, int64_t now_ns);
   void Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t now_ns);
   void DecideAll(uint32_t peer_index, uint16_t rails, Cause cause, int64_t now_ns);

@@ -24,9 +24,9 @@ struct Advisor::Peer {
   struct Known {
     Estimator estimator;
     uint64_t last_sample = 0;  // in transfers
-    double unseen = 0;         // changes of the path, as they were assumed by then
     uint64_t last_use = 0;     // the same, probes aside
     uint64_t deferred_at = 0;  // the same, of the newest sample that is deferred
+    double unseen = 0;         // changes of the path, as they were assumed at the last sample
   };
   Known known[kAlternativesMax];
 
@@ -65,6 +65,7 @@ struct Advisor::Peer {
   float tails = 0;       // cut off since the last tick
   float tail_squares = 0;
   ChangeRate changes;
+  uint64_t last_change = 0;             // in transfers
   float changes_followed = kFollowMax;  // how many may be, now
   UsualTail tail;
   uint16_t quarantined = 0;  // rails

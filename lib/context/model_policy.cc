@@ -28,7 +28,7 @@ constexpr float kAFew = 4;  // samples, from which on a change of mind is of som
 constexpr uint32_t kUnsettledDwellOfAFew = 8;
 constexpr float kOften = 7;             // samples: no more is learned in haste
 constexpr float kWorthwhile = 0.0144f;  // log2 of the least gain that a change of mind is for: 1 %
-constexpr float kWithinReach = 16;  // a bound that is wider by more takes hundreds of times the probes that there were
+constexpr float kReach = 16;        // a bound that is wider by more takes some hundred times the probes that there were
 constexpr float kAgreement = 0.1f;  // log2
 constexpr float kAgreementErrors = 2.0f;
 constexpr float kOptimism = 2.0f;        // standard errors
@@ -84,9 +84,8 @@ float Lead(const Situation& situation, const Prediction& current, const Predicti
 }
 
 // Long comparison tells what estimates cannot: these remember some hundred samples. What it has shown is that the other
-// is cheaper, and by something; or that it is not, or by nothing. Where rare and long tails make the bound wide, going
-// on would not tell in any useful time.
-// Unless estimates say that it is of what is no more.
+// is cheaper, and by something; or that it is not, or by nothing; or that going on would not tell in any useful time,
+// since long tails make the bound wide. Unless estimates say that it is of what is no more.
 enum class Compared { kNot, kBetter, kWorse, kUndecided, kBeyondReach };
 Compared Compare(float lead, float error, const Prediction& other) {
   if (other.log2_gain_radius <= 0) return Compared::kNot;
@@ -94,7 +93,7 @@ Compared Compare(float lead, float error, const Prediction& other) {
   if (away > kAgreement + kAgreementErrors * error) return Compared::kNot;
   if (other.log2_gain > std::max(kWorthwhile, other.log2_gain_radius)) return Compared::kBetter;
   if (other.log2_gain + other.log2_gain_radius < kWorthwhile) return Compared::kWorse;
-  const float reach = kWithinReach * std::max(kWorthwhile, other.log2_gain);
+  const float reach = kReach * std::max(kWorthwhile, other.log2_gain);
   return other.log2_gain_radius > reach ? Compared::kBeyondReach : Compared::kUndecided;
 }
 float Error(const Prediction& one, const Prediction& other) {

@@ -115,6 +115,14 @@ void SlowAndFast(uint32_t i, Random*, Moment* moment) {
   moment->bulk_factor = 2.2;
 }
 
+// Nothing happens for long, then the better rail is slow for a while, and what is used instead shows nothing of its
+// end.
+void SlowOnce(uint32_t i, Random*, Moment* moment) {
+  constexpr uint32_t kBegins = 40'000, kEnds = 45'000;
+  moment->state = i >= kBegins && i < kEnds ? 1 : 0;
+  if (moment->state == 1) moment->rails[0].bytes_per_ns /= 8;
+}
+
 // A new connection: the first transfers of all alternatives take longer, by a share that halves with each.
 void WarmsUp(uint32_t i, Random*, Moment* moment) { moment->factor = 1 + 6 * Exp2(-0.5 * std::min(i, 100u)); }
 
@@ -163,6 +171,7 @@ std::vector<Entry> Entries() {
          moment->rails[1].loss = 0.05;
        })},
       {"slow and fast", false, SlowAndFast},
+      {"slow once", false, SlowOnce},
       {"warms up", true, WarmsUp},
       {"anything", false, Anything()},
       {"drift", false, Drift},
