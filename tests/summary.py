@@ -20,10 +20,6 @@ GTEST_FAILED = 1  # the exit status of a gtest program that ran to its end
 TOLD_MAX = 40     # lines of what a failure said
 
 
-def output_of(test):
-    return test.get('stdout', '').splitlines() + test.get('stderr', '').splitlines()
-
-
 def said(lines):
     """The beginning of the first sanitizer's report, else the end."""
     for number, line in enumerate(lines):
@@ -40,19 +36,25 @@ def said_by_case(lines, end):
     return said(lines[begin:end])
 
 
+def said_by_program(output, errors):
+    """Where it was, and what it said of that."""
+    begun = [line for line in output if BEGUN.match(line)]
+    return begun[-1:] + said(output + errors)
+
+
 def cases(test):
     """Yields (name, 'OK' | 'FAILED' | 'SKIPPED', reason, what it said) for one record of testlog.json."""
-    output = output_of(test)
+    output, errors = (test.get(stream, '').splitlines() for stream in ('stdout', 'stderr'))
     found = [(number, case) for number, case in enumerate(map(CASE.search, output)) if case]
     for number, case in found:
-        told = said_by_case(output, number) if case[1] == 'FAILED' else []
-        yield f'{test["name"]} {case[2]}', case[1], output[number - 1] if case[1] == 'SKIPPED' else '', told
+        reason = output[number - 1] if case[1] == 'SKIPPED' else ''
+        yield f'{test["name"]} {case[2]}', case[1], reason, said_by_case(output, number) if case[1] == 'FAILED' else []
     result = {'OK': 'OK', 'EXPECTEDFAIL': 'OK', 'SKIP': 'SKIPPED'}.get(test['result'], 'FAILED')
     told = any(case[1] == 'FAILED' for _, case in found) and test.get('returncode') == GTEST_FAILED
     if not found or (result == 'FAILED' and not (told and any(map(FINISHED.search, output)))):
         how = f'{test["result"].lower()}, exit status {test.get("returncode")}'
         reason = how if result == 'FAILED' else output[-1] if output else ''
-        yield test['name'], result, reason, said(output) if result == 'FAILED' else []
+        yield test['name'], result, reason, said_by_program(output, errors) if result == 'FAILED' else []
 
 
 def main():

@@ -174,6 +174,27 @@ TEST_F(AdvisorTest, ProbingCostsAboutAHundredthAtMost) {
   EXPECT_LT(advisor_.probes(), probes + 50) << "but seldom";
 }
 
+// Nothing raises an alarm, but now it is known that this path moves.
+TEST_F(AdvisorTest, WhatIsLeftWithoutAnAlarmMakesLooksMoreFrequent) {
+  SCOPED_TRACE(SeedNote(seed_));
+  mean_ns_[1] = 150'000;
+  Start();
+  Count(50'000, 0);
+  uint64_t probes = advisor_.probes();
+  Count(20'000, 0);
+  const uint64_t quiet = advisor_.probes() - probes;
+  const uint64_t alarms = advisor_.alarms();
+  for (int i = 0; i < 8000; ++i) {
+    mean_ns_[0] = 100'000 + i * 150'000.0 / 8000;
+    Step();
+  }
+  ASSERT_EQ(advisor_.alarms(), alarms);
+  ASSERT_EQ(advisor_.switches(), 1u);
+  probes = advisor_.probes();
+  Count(20'000, 1);
+  EXPECT_GT(advisor_.probes() - probes, quiet + 1);
+}
+
 // Estimates remember 256 samples and never tell 4 % apart beyond doubt; all probes together do, and then they end.
 TEST_F(AdvisorTest, WhatIsBetterByLittleIsFoundInTheLongRun) {
   SCOPED_TRACE(SeedNote(seed_));

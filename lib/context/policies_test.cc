@@ -95,6 +95,20 @@ TEST(ModelPolicy, WhereLossesBeginBulkIsTakenForTheDearerUntilMuchIsKnown) {
   EXPECT_EQ(ModelPolicy().Decide(on_stream).chosen, 0) << "what was measured counts more";
 }
 
+// The bound is so wide that probes in a row would not make it narrow in any useful time.
+TEST(ModelPolicy, WhatComparisonCannotTellIsProbedInNoHaste) {
+  std::vector<Prediction> predictions = {Of(Protocol::kBulk, 100'000), Of(Protocol::kStream, 95'000, 200, 0.05f)};
+  predictions[1].log2_gain = 0.05f;
+  predictions[1].log2_gain_radius = 0.7f;
+  Situation situation = SettledOn(0, predictions);
+  situation.transfers_since_probe = 2;
+  EXPECT_EQ(ModelPolicy().Decide(situation).probe, 1);
+  predictions[1].log2_gain_radius = 0.9f;
+  EXPECT_EQ(ModelPolicy().Decide(situation).probe, -1);
+  situation.transfers_since_probe = 1000;
+  EXPECT_EQ(ModelPolicy().Decide(situation).probe, 1) << "but now and then";
+}
+
 TEST(ModelPolicy, AfterAChangeWhatWasSampledOftenIsProbedInNoHaste) {
   std::vector<Prediction> predictions = {Of(Protocol::kBulk, 100'000), Of(Protocol::kStream, 110'000, 3, 0.3f)};
   Situation situation = SettledOn(0, predictions);

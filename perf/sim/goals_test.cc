@@ -50,13 +50,13 @@ TEST(Goals, EachIsMissedByItself) {
   late.model.reactions_visible = {21};
   EXPECT_EQ(Missed({late.result()}), 1u);
   Played wrong("settles, 8 % apart", false);
-  wrong.model.until_right = {20'000};
+  wrong.model.until_right = {501};
   EXPECT_EQ(Missed({wrong.result()}), 1u);
   Played fixed("steady", true);
   fixed.best_fixed_ns = 0.97e9;
   EXPECT_EQ(Missed({fixed.result()}), 1u);
   Played rules("steady", true);
-  rules.rules_ns = 0.997e9;
+  rules.rules_ns = 0.9994e9;
   EXPECT_EQ(Missed({rules.result()}), 1u);
 }
 

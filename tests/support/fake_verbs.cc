@@ -210,7 +210,11 @@ class FakeCalls final : public VerbsCalls {
     FakeOf<FakeContext>(context)->listener = std::move(take);
   }
   void StopListening() override {
-    for (const auto& made : contexts_) made->listener = nullptr;
+    std::unique_lock<std::mutex> lock(fabric_->mutex);
+    for (const auto& made : contexts_) {
+      fabric_->acknowledged.wait(lock, [&] { return made->unacknowledged.empty(); });
+      made->listener = nullptr;
+    }
   }
   void TakeAsyncEvents(ibv_context* context) override {
     auto& from = *FakeOf<FakeContext>(context);

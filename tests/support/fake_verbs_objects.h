@@ -44,7 +44,7 @@ struct FakeContext {
   FakeFabric* fabric = nullptr;
   FakeSignal signal;
   std::deque<ibv_async_event> events;
-  std::multiset<const ibv_qp*> unacknowledged;  // of events that are being told
+  std::multiset<const void*> unacknowledged;  // what events that are being told are of
   absl::AnyInvocable<void(const ibv_async_event&)> listener;
   // Of the device, and, from 1 on, of its ports.
   struct Traffic {

@@ -7,11 +7,12 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/status/status.h"
 #include "lib/memory/memlock.h"
 
 namespace mcp::internal {
 
-// Why `bytes` can't be; empty: they can.
+// Why so many bytes cannot be locked; empty: they can.
 inline std::string WhyNotLocked(uint64_t bytes) {
   if (const absl::Status room = CheckMemlock(ReadMemlockState(), bytes, "test"); !room.ok()) return room.ToString();
   return mlock(nullptr, 4096) == 0 ? "this sanitizer replaces mlock by nothing" : "";
