@@ -225,9 +225,7 @@ void Advisor::DecideDue(uint32_t peer_index, Cause cause, int64_t now_ns) {
 // What was in use for long is left for what is faster, without an alarm: the one has moved slowly, or the other unseen.
 // All sizes that follow tell of the same.
 void Advisor::CountUnnoticed(Peer& peer) {
-  if (peer.transfers - peer.last_change < kLasting) return;
-  peer.changes.Count(kUnnoticed);
-  peer.last_change = peer.transfers;
+  if (peer.changes.quiet() >= kLasting) peer.changes.Count(kUnnoticed);
 }
 
 void Advisor::Decide(uint32_t peer_index, uint64_t bytes, Cause cause, int64_t now_ns) {

@@ -222,7 +222,6 @@ void Advisor::Settle(uint32_t peer_index) {
 void Advisor::Unsettle(Peer& peer, uint16_t rails, int except) {
   peer.unsettled = kUnsettledTransfers;
   peer.changes.Count(1);
-  peer.last_change = peer.transfers;
   for (uint32_t i = 0; i < peer.alternative_count; ++i) {
     // What several rails did together says nothing of one of them.
     if (static_cast<int>(i) == except || (rails & ~peer.alternatives[i].rails) != 0) continue;

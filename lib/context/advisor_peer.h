@@ -65,7 +65,6 @@ struct Advisor::Peer {
   float tails = 0;       // cut off since the last tick
   float tail_squares = 0;
   ChangeRate changes;
-  uint64_t last_change = 0;             // in transfers
   float changes_followed = kFollowMax;  // how many may be, now
   UsualTail tail;
   uint16_t quarantined = 0;  // rails

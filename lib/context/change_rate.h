@@ -37,6 +37,7 @@ class ChangeRate {
     return kVariancePerChange * (seen_ * age + static_cast<float>(unseen_ - unseen_then));
   }
   double unseen() const { return unseen_; }
+  float quiet() const { return quiet_; }
 
  private:
   static constexpr float kMemory = 32'000;    // for what was seen

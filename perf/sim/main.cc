@@ -18,7 +18,7 @@ namespace {
 
 struct Options {
   uint32_t transfers = 100'000;
-  uint64_t seed = 7;  // not one of those that thresholds were tuned on
+  uint64_t seed = 7;  // README.md says what was tuned on which
   std::string only;
   std::string json;
   std::string commit = "unknown";
